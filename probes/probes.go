@@ -1,0 +1,137 @@
+// Package probes is the vocabulary: what the agent measures and how it says
+// what it saw.
+//
+// A [Kind] is one way of probing, such as resolving names or connecting to TCP
+// port 443. Bound to a [Target] it becomes a [Probe]; running a Probe yields
+// [Observation]s; the latest observations of all kinds are the target's
+// [Evidence]; and a [Rule] reads evidence to name a root cause, a [Finding].
+//
+// This package imports nothing else of ours; every other package imports it.
+// It does no probing of its own, and it knows nothing of schedules, files or
+// renderings.
+package probes
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"time"
+)
+
+// A Probe measures one aspect of the target it was built for.
+//
+// Probe never fails: a refused connection is an observation, not an error. It
+// returns by the context's deadline. What the lower layers have learned is in
+// seen. A probe of scope [PerLane] gets the line of the lane it walks; for one
+// of scope [PerTarget], line is nil. The agent never calls one Probe from two
+// goroutines at once, except a PerLane probe for different lanes.
+type Probe interface {
+	Probe(ctx context.Context, seen Evidence, line *Line) []Observation
+}
+
+// Scope says how often per round a kind is run.
+type Scope int
+
+// The scopes of a kind.
+const (
+	PerTarget Scope = iota // once per round, with a nil line
+	PerLane                // once per lane and round, lanes side by side
+)
+
+// A Kind describes one way of probing. Kinds are constants in all but name:
+// each is declared once, in the folder that implements it, and listed in
+// package all, lowest layer first.
+//
+// Order in that list is order of execution: a kind sees the observations of
+// those before it. A lane walks the PerLane kinds one after the other without
+// waiting for other lanes. A PerTarget kind starts when every lane has done
+// the PerLane kinds before it, and runs beside those after it.
+type Kind struct {
+	Name    string        // the word in configuration, metrics, JSON and documents
+	Doc     string        // one sentence: what it measures and which tool it replaces
+	Per     Scope         // once per target or once per lane
+	Every   time.Duration // pace unless configured; 0 means the target's own
+	Metrics []*Metric     // the numbers its observations may carry
+	Rules   []*Rule       // the root causes whose highest evidence is of this kind
+
+	// Lanes says which lanes the evidence opens. Exactly one kind has it.
+	Lanes func(Evidence) []Lane
+
+	// New prepares what all targets of one agent share, such as a cache of
+	// credentials, and returns the constructor that binds the kind to a target.
+	New func(System) Constructor
+}
+
+// A Constructor binds a kind to a target. A nil probe means that the kind has
+// nothing to do for this target. Its errors are for the person who wrote the
+// configuration.
+type Constructor func(*Target) (Probe, error)
+
+// A System is the machine that the probes run on.
+type System struct {
+	Network    Network
+	ResolvConf string // the resolver's configuration, usually /etc/resolv.conf
+	Hosts      string // the table of names that precedes the DNS, usually /etc/hosts
+}
+
+// Host is the machine as it is, without a lab around it.
+func Host() System {
+	return System{Network: &net.Dialer{}, ResolvConf: "/etc/resolv.conf", Hosts: "/etc/hosts"}
+}
+
+// A Network is how probes reach the world: the real one is a [net.Dialer],
+// the lab has one that cannot leave the host. Everything dials through it,
+// the AWS SDK's HTTP client included.
+type Network interface {
+	DialContext(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// A Translator is a [Network] whose addresses stand for others. A probe that
+// cannot dial through a Network, because it needs the socket before it is
+// connected, asks where an address really leads; false means nowhere.
+type Translator interface {
+	Translate(netip.AddrPort) (netip.AddrPort, bool)
+}
+
+// A Lane is one name form of the API at one address: the path one caller's
+// request would take.
+type Lane struct {
+	Via        Via            // the name form
+	ServerName string         // the name in the TLS client hello (SNI)
+	Host       string         // the HTTP Host header
+	Addr       netip.AddrPort // where to connect
+
+	// Answered says that a resolver gave Addr for this name. A lane without
+	// it leads to an address of the endpoint that the name did not lead to:
+	// evidence of what would work, but not a path that callers take.
+	Answered bool
+}
+
+// A Line is a lane with this round's connection on it. The first step to run
+// dials and sets Conn, later steps wrap it; the walk owns and closes it. A
+// step that finds Conn nil though the step below went well, because that one
+// was not due, dials for itself through the lower kind's package.
+type Line struct {
+	Lane
+	Conn net.Conn
+
+	// More says that a later step of this round will use the connection. A
+	// step that ends a round waits a moment longer for what the peer may still
+	// say: a reset after accepting, or an alert about the client certificate.
+	More bool
+}
+
+// Close ends the line's connection. A TCP connection on which nothing was said
+// is reset rather than finished, so that it leaves no TIME_WAIT behind: at
+// one connect per 2 ms to one address the ports would run out within a minute
+// (measured; see docs/architecture.md).
+func (l *Line) Close() {
+	if l.Conn == nil {
+		return
+	}
+	if tcp, ok := l.Conn.(*net.TCPConn); ok {
+		tcp.SetLinger(0)
+	}
+	l.Conn.Close()
+	l.Conn = nil
+}
