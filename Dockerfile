@@ -1,0 +1,33 @@
+# syntax=docker/dockerfile:1
+#
+# docker buildx build --platform linux/amd64,linux/arm64 --build-arg VERSION=v1.0.0 .
+#
+# The image holds one static binary and the roots to verify servers with: no shell, no package
+# manager, no user but a numeric one. It needs no capabilities and writes nothing.
+
+ARG GO_VERSION=1.26
+
+FROM --platform=$BUILDPLATFORM golang:${GO_VERSION}-bookworm AS build
+ARG TARGETOS=linux
+ARG TARGETARCH=amd64
+WORKDIR /src
+COPY go.mod go.sum ./
+RUN go mod download
+COPY . .
+RUN GOOS=$TARGETOS GOARCH=$TARGETARCH .ci/build /vpcprobe
+
+FROM scratch
+ARG VERSION=devel
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="vpcprobe" \
+      org.opencontainers.image.description="Says why a private API of Amazon API Gateway can or cannot be reached from inside a VPC" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
+COPY --from=build /vpcprobe /vpcprobe
+USER 65532:65532
+EXPOSE 9643
+HEALTHCHECK --interval=30s --timeout=5s --start-period=5s CMD ["/vpcprobe", "health"]
+ENTRYPOINT ["/vpcprobe"]
+CMD ["run", "--config", "/etc/vpcprobe/vpcprobe.yaml"]
