@@ -15,24 +15,25 @@ import (
 //
 // The struct tags are the reference: the configuration's decoder, its JSON
 // Schema and its documents are made from them. config is the key, doc what it
-// means, default what applies when it is absent, enum, pattern and required
-// what is accepted.
+// means, default what applies when it is absent; required, enum, pattern, min,
+// max and format say what is accepted. The formats are file (a path, relative
+// to the configuration file), host, regexp (RE2), resolver and finding.
 type Target struct {
 	Name   string     `config:"name" required:"true" pattern:"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$" doc:"Label of the target in output and metrics; unique."`
 	Kind   TargetKind `config:"kind" enum:"private-api,custom-domain" default:"private-api" doc:"What is called: a private-api through its VPC endpoint, or a custom-domain: any HTTPS host, such as a regional or private custom domain or a load balancer in front of the endpoint."`
 	API    string     `config:"api" pattern:"^[a-z0-9]{1,32}$" example:"a1b2c3d4e5" doc:"The REST API's id."`
 	Region string     `config:"region" pattern:"^[a-z]{2}(-[a-z]+)+-[0-9]+$" example:"eu-west-1" doc:"The AWS region of the API."`
 
-	DNSSuffix string `config:"dns_suffix" example:"amazonaws.com.cn" doc:"The partition's DNS suffix; derived from the region unless given."`
-	Domain    string `config:"domain" example:"api.example.com" doc:"The custom domain's host name."`
+	DNSSuffix string `config:"dns_suffix" format:"host" example:"amazonaws.com.cn" doc:"The partition's DNS suffix; derived from the region unless given."`
+	Domain    string `config:"domain" format:"host" example:"api.example.com" doc:"The custom domain's host name."`
 	Stage     string `config:"stage" pattern:"^[A-Za-z0-9_$-]{1,128}$" example:"prod" doc:"The stage of the API; a custom domain has none."`
 	Path      string `config:"path" pattern:"^/" default:"/" example:"/health" doc:"The resource's path, below the stage; a query may follow."`
 	Method    string `config:"method" enum:"GET,HEAD,POST,PUT,PATCH,DELETE,OPTIONS" default:"GET" doc:"The HTTP method. An answer to HEAD has no body, so its causes are harder to tell."`
 
 	Via       []Via    `config:"via" enum:"private-dns,endpoint,alias,domain" doc:"The name forms to walk: private-dns ({api}.execute-api…), endpoint (the endpoint's own name with x-apigw-api-id), alias ({api}-{vpce}.execute-api…), domain. Default: private-dns for a private API, domain for a custom domain."`
 	Endpoint  Endpoint `config:"endpoint" doc:"The execute-api interface VPC endpoint."`
-	Resolvers []string `config:"resolvers" default:"system" example:"10.0.0.2:53" doc:"The resolvers to ask: system (resolv.conf and the hosts file) or address:port."`
-	Port      uint16   `config:"port" default:"443" doc:"The TCP port."`
+	Resolvers []string `config:"resolvers" format:"resolver" default:"system" example:"10.0.0.2:53" doc:"The resolvers to ask: system (resolv.conf and the hosts file) or address:port."`
+	Port      uint16   `config:"port" min:"1" default:"443" doc:"The TCP port."`
 
 	Sign        bool        `config:"sign" default:"false" doc:"Sign the request with SigV4 for the service execute-api, with credentials from the AWS default chain."`
 	Profile     string      `config:"profile" doc:"The profile of the AWS shared configuration to take credentials from."`
@@ -76,7 +77,7 @@ const (
 // An Endpoint is the interface VPC endpoint for execute-api.
 type Endpoint struct {
 	ID        string       `config:"id" pattern:"^vpce-[0-9a-f]{8,17}$" example:"vpce-0a1b2c3d4e5f67890" doc:"The endpoint's id."`
-	DNSName   string       `config:"dns_name" example:"vpce-0a1b2c3d4e5f67890-abcdefgh.execute-api.eu-west-1.vpce.amazonaws.com" doc:"The endpoint's own (regional) DNS name."`
+	DNSName   string       `config:"dns_name" format:"host" example:"vpce-0a1b2c3d4e5f67890-abcdefgh.execute-api.eu-west-1.vpce.amazonaws.com" doc:"The endpoint's own (regional) DNS name."`
 	Addresses []netip.Addr `config:"addresses" example:"10.0.1.17" doc:"The addresses of its network interfaces; what the endpoint's own name answers unless given."`
 }
 
@@ -89,10 +90,10 @@ type Header struct {
 
 // Expect says what a good answer looks like.
 type Expect struct {
-	Status  []int    `config:"status" example:"200" doc:"The accepted statuses; any 2xx unless given."`
-	Body    string   `config:"body" doc:"A regular expression (RE2) that the body must match."`
+	Status  []int    `config:"status" min:"100" max:"599" example:"200" doc:"The accepted statuses; any 2xx unless given."`
+	Body    string   `config:"body" format:"regexp" doc:"A regular expression (RE2) that the body must match."`
 	JSON    []Equals `config:"json" doc:"Values that the JSON body must hold."`
-	Finding string   `config:"finding" doc:"A finding's id: this caller must be refused, and for exactly that reason."`
+	Finding string   `config:"finding" format:"finding" doc:"A finding's id: this caller must be refused, and for exactly that reason."`
 }
 
 // Equals asks that a JSON document holds a value at a path.
@@ -104,27 +105,27 @@ type Equals struct {
 // Recognize teaches the agent a customized gateway response: an answer that
 // meets all of the given conditions means the finding.
 type Recognize struct {
-	Finding string `config:"finding" required:"true" doc:"The id of the finding that the answer means."`
-	Status  int    `config:"status" doc:"The answer's status."`
+	Finding string `config:"finding" format:"finding" required:"true" doc:"The id of the finding that the answer means."`
+	Status  int    `config:"status" min:"100" max:"599" doc:"The answer's status."`
 	Header  string `config:"header" example:"X-Error: key-missing" doc:"A header of the answer, name and value separated by a colon."`
-	Body    string `config:"body" doc:"A regular expression (RE2) that the answer's body matches."`
+	Body    string `config:"body" format:"regexp" doc:"A regular expression (RE2) that the answer's body matches."`
 }
 
 // Trust says which server certificates to trust.
 type Trust struct {
-	CAFile string `config:"ca_file" doc:"A PEM file with further root certificates; read again when it changes."`
+	CAFile string `config:"ca_file" format:"file" doc:"A PEM file with further root certificates; read again when it changes."`
 }
 
 // A ClientCertificate is what the target's clients prove their identity with.
 type ClientCertificate struct {
-	Certificate string `config:"certificate" doc:"A PEM file: the client certificate, and its intermediates if it needs any."`
-	Key         string `config:"key" doc:"A PEM file: its private key, unencrypted."`
-	Truststore  string `config:"truststore" doc:"A copy of the custom domain's truststore bundle, to judge the certificate against."`
+	Certificate string `config:"certificate" format:"file" doc:"A PEM file: the client certificate, and its intermediates if it needs any."`
+	Key         string `config:"key" format:"file" doc:"A PEM file: its private key, unencrypted."`
+	Truststore  string `config:"truststore" format:"file" doc:"A copy of the custom domain's truststore bundle, to judge the certificate against."`
 }
 
 // A Secret says where a secret is kept. It never holds one.
 type Secret struct {
-	File string `config:"file" doc:"A file that holds it."`
+	File string `config:"file" format:"file" doc:"A file that holds it."`
 	Env  string `config:"env" pattern:"^[A-Za-z_][A-Za-z0-9_]*$" doc:"An environment variable that holds it."`
 }
 

@@ -1,0 +1,74 @@
+// Package config reads the configuration file, the environment and the flags
+// into typed values, and says everything that is wrong with them at once, with
+// file, line and column.
+//
+// It is strict: an unknown key, a number without a unit or a value of the
+// wrong shape is a mistake, never a guess. It does not watch files, and it
+// changes nothing that it has returned: a reload is another [Load].
+//
+// No other package knows viper, and viper sees no more than typed values: it
+// puts defaults, file, environment and flags in their order of precedence.
+// Its own decoding would turn "every: 15" into 15 nanoseconds and the API id
+// 12345678e1 into a number.
+package config
+
+import (
+	"time"
+
+	"vpcprobe/probes"
+)
+
+// Config is the agent's configuration. It is read-only once loaded.
+//
+// As with [probes.Target], the struct tags are the reference.
+type Config struct {
+	Listen       string                   `config:"listen" format:"listen" default:"127.0.0.1:9643" doc:"Where to serve metrics, status and the page: address:port. Reachable from this host only unless given."`
+	Every        time.Duration            `config:"every" min:"100ms" default:"30s" doc:"How often to walk each target."`
+	WhileFailing time.Duration            `config:"while_failing" min:"100ms" example:"5s" doc:"How often to walk a target while it is not reachable; the same as every unless given."`
+	Timeout      time.Duration            `config:"timeout" min:"10ms" default:"5s" doc:"The bound on each step of a walk: one lookup, connection, handshake or request."`
+	Pace         map[string]time.Duration `config:"pace" min:"100ms" example:"trace: 5m" doc:"How often to run single kinds of probe, by their names."`
+	FollowUp     bool                     `config:"follow_up" default:"true" doc:"Whether to send follow-up requests when an answer has several possible causes."`
+	Concurrency  int                      `config:"concurrency" min:"1" max:"100000" default:"64" doc:"How many targets to walk at once."`
+
+	Metrics Metrics `config:"metrics" doc:"How metrics are exported."`
+	Log     Log     `config:"log" doc:"What is logged, on standard error."`
+	Reload  Reload  `config:"reload" doc:"How changes of this file are noticed. SIGHUP always works."`
+
+	WebConfigFile string `config:"web_config_file" format:"file" doc:"TLS and basic authentication for listen, in the web configuration format of the Prometheus exporter-toolkit."`
+
+	Targets []*probes.Target `config:"targets" required:"true" doc:"The APIs to walk."`
+}
+
+// Metrics says how metrics are exported.
+type Metrics struct {
+	NativeHistograms bool `config:"native_histograms" default:"false" doc:"Export native histograms beside classic ones; they cost about 7 KB each."`
+	EMF              bool `config:"emf" default:"false" doc:"Write metrics to standard output in the CloudWatch embedded metric format."`
+}
+
+// Log says what is logged.
+type Log struct {
+	Level  string `config:"level" enum:"debug,info,warn,error" default:"info" doc:"The least severe messages to log."`
+	Format string `config:"format" enum:"text,json" default:"text" doc:"The form of a log line."`
+}
+
+// Reload says how changes of the configuration file are noticed.
+type Reload struct {
+	Every time.Duration `config:"every" min:"100ms" default:"10s" doc:"How often to look whether the file has changed."`
+	HTTP  bool          `config:"http" default:"false" doc:"Whether POST /-/reload on listen reloads the file."`
+}
+
+// Options say what to load.
+type Options struct {
+	Path     string            // the configuration file
+	Env      []string          // the environment, as from os.Environ
+	Flags    map[string]string // values given on the command line, by key: "log.level"
+	Kinds    []string          // the kinds of probe that pace may name; nil means any
+	Findings []string          // the findings that expect and recognize may name; nil means any
+}
+
+// Loaded is a configuration without mistakes, and where it came from.
+type Loaded struct {
+	Config
+	Warnings Problems // what will not work as meant, though it can be read
+	Origins  map[string]Origin
+}
