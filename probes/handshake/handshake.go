@@ -1,98 +1,100 @@
 // Package handshake completes a TLS handshake on every lane and reads what
-// the server shows, asks for and thinks of the client certificate. It replaces
-// openssl s_client.
+// the server shows, what it asks for and what it thinks of the client
+// certificate. It replaces openssl s_client.
 //
-// It judges the server's certificate by itself, after the library's own
-// verification was switched off, so that everything seen is known even if the
-// verdict is bad; and it never hands on a connection to a server that it did
-// not verify.
+// It judges the server's certificate by itself, with the library's own
+// verification switched off, so that everything seen is known even if the
+// verdict is bad. It never hands on a connection to a server that it did not
+// verify, never shows such a server the client certificate, and never resumes
+// a session: every handshake is a full one, as a new caller's would be.
 package handshake
 
 import (
 	"context"
-	"net"
+	"time"
 
 	"vpcprobe/probes"
+	"vpcprobe/probes/connect"
+	"vpcprobe/probes/identify"
 )
 
 const name = "handshake"
 
 // Kind shakes hands.
 var Kind = probes.Kind{
-	Name:  name,
-	Doc:   "completes TLS with the client certificate and reads the server's verdict (replaces openssl s_client)",
-	Per:   probes.PerLane,
-	Rules: Rules,
-	New:   func(sys probes.System) probes.Constructor { return func(*probes.Target) (probes.Probe, error) { return nil, nil } },
+	Name:    name,
+	Doc:     "completes TLS with the client certificate and reads the server's verdict on it (replaces openssl s_client)",
+	Per:     probes.PerLane,
+	Metrics: []*probes.Metric{identify.NotAfter, certRequested, tlsInfo},
+	Rules:   Rules,
+	New:     newKind,
 }
 
-// Rules are the root causes found in handshakes.
-var Rules = []*probes.Rule{}
-
-// A Choice says which client certificate to show.
-type Choice int
-
-// The choices of a client certificate.
-const (
-	Own     Choice = iota // the target's, if it has one
-	None                  // none
-	Control               // a throwaway one that no server trusts
+var (
+	certRequested = &probes.Metric{
+		Name:   "tls_client_cert_requested",
+		Help:   "Whether the server asked for a client certificate in the latest handshake (1) or not (0).",
+		Labels: []string{"via", "address"},
+	}
+	tlsInfo = &probes.Metric{
+		Name:   "tls_info",
+		Help:   "What the latest handshake agreed on; the value is always 1.",
+		Labels: []string{"via", "address", "version", "cipher", "group", "alpn"},
+	}
 )
 
-// A Variant departs from the target as configured; its zero value does not.
-type Variant struct {
-	ServerName  string // SNI, and the name that the certificate must be for; the lane's unless given
-	Certificate Choice
+func newKind(sys probes.System) probes.Constructor {
+	client := Clients(sys)
+	return func(t *probes.Target) (probes.Probe, error) {
+		c, err := client(t)
+		if err != nil {
+			return nil, err
+		}
+		return probe{c}, nil
+	}
 }
 
-// A Client shakes hands as one target is configured to.
-type Client struct{}
+type probe struct{ client *Client }
 
-// NewClient returns a client for the target.
-func NewClient(sys probes.System, t *probes.Target) (*Client, error) { return &Client{}, nil }
-
-// Shake completes TLS on conn, which it owns from now on. The connection it
-// returns is nil unless the server was verified.
-func (c *Client) Shake(ctx context.Context, conn net.Conn, lane probes.Lane, v Variant) (net.Conn, probes.Observation) {
-	return nil, probes.Observation{Kind: name, Outcome: probes.Fault}
-}
-
-// Verdict waits for what a TLS 1.3 server thinks of the client certificate: a
-// session ticket, an alert or a cut, or a while without any of them. It
-// returns the observation of Shake, corrected by what came. The connection is
-// good for nothing but closing afterwards.
-func Verdict(ctx context.Context, conn net.Conn, o probes.Observation) probes.Observation { return o }
-
-// A Detail is what a handshake showed.
-type Detail struct {
-	ServerName    string   `json:"server_name"`
-	Version       string   `json:"version,omitempty"`
-	Cipher        string   `json:"cipher,omitempty"`
-	Group         string   `json:"group,omitempty"`
-	ALPN          string   `json:"alpn,omitempty"`
-	Asked         bool     `json:"client_certificate_asked"` // the server asked for a client certificate
-	Sent          bool     `json:"client_certificate_sent"`
-	AcceptableCAs []string `json:"acceptable_cas,omitempty"`
-	Alert         string   `json:"alert,omitempty"` // the alert that the server sent: bad_certificate
-	BytesRead     int64    `json:"bytes_read"`
-}
-
-// Of returns what a handshake showed, or nil if o is not of this kind.
-func Of(o probes.Observation) *Detail {
-	d, _ := o.Detail.(*Detail)
-	return d
-}
-
-// On returns what the latest handshake on the lane showed, or nil.
-func On(seen probes.Evidence, lane probes.Lane) *Detail {
-	o, _ := seen.On(name, lane)
-	return Of(o)
+// Probe implements [probes.Probe].
+func (p probe) Probe(ctx context.Context, seen probes.Evidence, line *probes.Line) []probes.Observation {
+	var dial []probes.Phase
+	if line.Conn == nil {
+		if !connect.OK(seen, line.Lane) {
+			return probes.Skip(line.ServerName)
+		}
+		conn, o := connect.Dial(ctx, p.client.sys.Network, line.Lane)
+		if conn == nil {
+			o.Kind, o.Via, o.Name, o.Addr, o.Detail, o.Values = name, line.Via, line.ServerName, line.Addr, nil, nil
+			return []probes.Observation{o}
+		}
+		line.Conn, dial = conn, o.Phases
+	}
+	conn, o := p.client.Shake(ctx, line.Conn, line.Lane, Variant{})
+	line.Conn = conn
+	if conn != nil && !line.More {
+		o = Verdict(ctx, conn, o)
+		if o.Outcome != probes.OK {
+			line.Close()
+		}
+	}
+	for i := len(dial) - 1; i >= 0; i-- {
+		o.Start = o.Start.Add(-dial[i].Took)
+	}
+	o.Phases = append(dial, o.Phases...)
+	return []probes.Observation{o}
 }
 
 // OK reports whether the latest handshake on the lane ended well.
 func OK(seen probes.Evidence, lane probes.Lane) bool {
 	o, ok := seen.On(name, lane)
 	return ok && o.Outcome == probes.OK
+}
+
+// On returns what the latest handshake on the lane showed, or nil.
+func On(seen probes.Evidence, lane probes.Lane) *Detail {
+	o, _ := seen.On(name, lane)
+	return Of(o)
 }
 
 // Asked reports whether the server asked for a client certificate in the
@@ -109,6 +111,19 @@ func Sent(seen probes.Evidence, lane probes.Lane) bool {
 	return d != nil && d.Sent
 }
 
-// Alert returns the TLS alert that err reports to have come from the peer:
-// its code and its name in RFC 8446, such as 42 and "bad_certificate".
-func Alert(err error) (code uint8, text string, ok bool) { return 0, "", false }
+// values are the metrics of one handshake.
+func values(d *Detail) []probes.Value {
+	if d.Version == "" {
+		return nil
+	}
+	vs := []probes.Value{tlsInfo.Is(1, d.Version, d.Cipher, d.Group, d.ALPN)}
+	if len(d.Chain) > 0 {
+		vs = append(vs, certRequested.If(d.Asked), identify.NotAfter.Is(float64(d.NotAfter.Unix()), "server"))
+	}
+	return vs
+}
+
+// since is the phase of an operation that began at start.
+func since(start time.Time) []probes.Phase {
+	return []probes.Phase{{Name: probes.PhaseTLS, Took: time.Since(start)}}
+}

@@ -74,3 +74,7 @@ func newProbe(t *probes.Target) (probes.Probe, error) { return nil, nil }
 type probe struct{}
 
 func (*probe) Probe(context.Context, probes.Evidence, *probes.Line) []probes.Observation { return nil }
+
+// Refused reports whether the files already explain why a server would refuse
+// the client.
+func Refused(seen probes.Evidence) bool { return len(seen.Ended(name, probes.Invalid)) > 0 }

@@ -1,0 +1,90 @@
+package handshake
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"vpcprobe/probes"
+	"vpcprobe/probes/identify"
+)
+
+var required = &probes.Rule{
+	ID:    "client-cert-required",
+	Title: "The server requires a client certificate, and none was sent",
+	Means: "The server asked for a client certificate, the target has none configured, and the server then ended the connection. " +
+		"With mutual TLS, API Gateway custom domains and load balancers cut the connection inside the handshake: " +
+		"clients see a connection reset and no HTTP answer at all.",
+	Fix: "Give the target client_certificate.certificate and client_certificate.key, and give the real callers theirs " +
+		"(`curl --cert client.pem --key client.key`). If mutual TLS is not meant to be on: " +
+		"`aws apigateway get-domain-name --domain-name NAME --query mutualTlsAuthentication`.",
+	Source: mutualTLS + "; RFC 8446, section 6.2 (certificate_required)",
+	Match: func(seen probes.Evidence) (probes.Certainty, []probes.Observation) {
+		return alertOrCut(find(seen, missesCertificate))
+	},
+	Notes: perLane(notesClient),
+}
+
+var rejected = &probes.Rule{
+	ID:    "client-cert-rejected",
+	Title: "The server rejects the client certificate in the TLS handshake",
+	Means: "The server asked for a client certificate, got the target's, and ended the connection: it does not trust its issuer, or finds it " +
+		"expired, revoked or unfit. Load balancers and proxies reject in the handshake; API Gateway custom domains complete the " +
+		"handshake and answer 403 instead, so this is most likely not API Gateway itself.",
+	Fix: "Compare the certificate with the server's trust store: `vpcprobe cert --certificate client.pem --key client.key --truststore bundle.pem`. " +
+		"For an Application Load Balancer: `aws elbv2 get-trust-store-ca-certificates-bundle --trust-store-arn ARN`, and its connection logs " +
+		"name the reason (conn_trace, tls_verify_status).",
+	Source: mutualTLS + "; RFC 8446, section 6.2",
+	Match: func(seen probes.Evidence) (probes.Certainty, []probes.Observation) {
+		if identify.Refused(seen) {
+			return probes.No, nil
+		}
+		return alertOrCut(find(seen, rejectsCertificate))
+	},
+	Notes: perLane(notesClient),
+}
+
+// missesCertificate: the server asked, had nothing, and ended it.
+func missesCertificate(o probes.Observation, d *Detail) bool {
+	return d.Asked && !d.Sent && (isCut(o) || o.Outcome == probes.Rejected && concernsCertificate(d))
+}
+
+// rejectsCertificate: the server asked, saw ours, and ended it.
+func rejectsCertificate(o probes.Observation, d *Detail) bool {
+	return d.Asked && d.Sent && (isCut(o) || o.Outcome == probes.Rejected && (d.unsigned || concernsCertificate(d)))
+}
+
+// concernsCertificate reports whether an alert that follows a request for a
+// client certificate is about that. Before it a handshake_failure means that
+// no cipher is shared, after it that the certificate is missing or unfit
+// (RFC 5246, section 7.4.6).
+func concernsCertificate(d *Detail) bool {
+	return slices.Contains([]uint8{alertHandshakeFailure, alertBadCertificate, alertUnsupported, alertRevoked, alertExpired,
+		alertCertificateUnknown, alertUnknownCA, alertAccessDenied, alertDecryptError, alertCertificateRequired}, d.AlertCode)
+}
+
+// alertOrCut grades what a server did after it had asked for a certificate: an
+// alert says why, a cut only suggests it.
+func alertOrCut(obs []probes.Observation) (probes.Certainty, []probes.Observation) {
+	if len(obs) > 0 && !slices.ContainsFunc(obs, isCut) {
+		return probes.Certain, obs
+	}
+	return likely(obs)
+}
+
+func notesClient(seen probes.Evidence, o probes.Observation, d *Detail) string {
+	var notes []string
+	switch {
+	case d.unsigned:
+		notes = append(notes, "the server accepts none of the signatures that the client key can make")
+	case d.Alert != "":
+		notes = append(notes, "the server sent the alert "+d.Alert)
+	default:
+		notes = append(notes, fmt.Sprintf("%s, without an alert, after the server had asked for a client certificate", o.Outcome))
+	}
+	if d.IssuerListed != nil && !*d.IssuerListed {
+		notes = append(notes, "the issuer of the client certificate is not among the authorities that the server says it accepts: "+
+			strings.Join(d.AcceptableCAs[:min(len(d.AcceptableCAs), 5)], "; "))
+	}
+	return strings.Join(notes, "; ")
+}

@@ -1,0 +1,75 @@
+package handshake
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"time"
+
+	"vpcprobe/probes"
+)
+
+// The bounds of the wait for a server's verdict.
+const (
+	minPatience = 50 * time.Millisecond
+	maxPatience = time.Second
+)
+
+// Verdict waits for what a TLS 1.3 server thinks of the client certificate,
+// or of its absence: a session ticket, an alert, a cut, or a while without any
+// of them. It returns the observation of [Client.Shake], corrected by what
+// came. The connection is good for nothing but closing afterwards.
+//
+// It waits only where a certificate was asked for, twice as long as the
+// handshake took, which is at least twice the round trip, and 50 ms at least.
+func Verdict(ctx context.Context, conn net.Conn, o probes.Observation) probes.Observation {
+	d := Of(o)
+	t, ok := conn.(*tls.Conn)
+	if !ok || d == nil || !d.Asked || d.Verdict != "" || o.Outcome != probes.OK {
+		return o
+	}
+	patience := min(max(2*o.Took(), minPatience), maxPatience)
+	opinion, err := listen(ctx, t, patience)
+	if ctx.Err() != nil {
+		return o
+	}
+	heard := *d
+	heard.Verdict = opinion
+	if opinion == Refused {
+		o.Outcome = probes.Classify(err)
+		if code, text, ok := Alert(err); ok {
+			o.Outcome, heard.AlertCode, heard.Alert = probes.Rejected, code, text
+		}
+		o.Err = scrubbed{err}
+	}
+	o.Detail = &heard
+	return o
+}
+
+// listen reads until the server says something, hangs up, or is silent for too
+// long. The error says how it refused us.
+func listen(ctx context.Context, t *tls.Conn, patience time.Duration) (Opinion, error) {
+	enough := func() { t.SetReadDeadline(time.Unix(1, 0)) }
+	t.SetReadDeadline(time.Now().Add(patience))
+	defer context.AfterFunc(ctx, enough)()
+	var ticket *bell
+	if w, ok := t.NetConn().(*wire); ok {
+		ticket = w.bell
+		ticket.listen(enough)
+	}
+	_, err := t.Read(make([]byte, 1))
+	switch {
+	case err == nil || ticket != nil && ticket.heard():
+		return Accepted, nil
+	case probes.Classify(err) == probes.Timeout:
+		return Silent, nil
+	case probes.Classify(err) == probes.Fault && !isAlert(err):
+		return Silent, nil
+	}
+	return Refused, err
+}
+
+func isAlert(err error) bool {
+	_, _, ok := Alert(err)
+	return ok
+}

@@ -1,0 +1,102 @@
+package handshake
+
+import (
+	"crypto/tls"
+	"errors"
+	"net"
+	"strings"
+	"sync"
+	"syscall"
+
+	"vpcprobe/probes"
+)
+
+// A wire is the connection below TLS. It counts what comes and remembers how
+// that began: a cut before the first byte is not one after the server hello,
+// and a peer that speaks something else says so in its first words.
+type wire struct {
+	net.Conn
+	bell *bell
+	read int64
+	head []byte
+}
+
+// maxHead is enough for a server hello's version and for a line of text.
+const maxHead = 128
+
+func (w *wire) Read(b []byte) (int, error) {
+	n, err := w.Conn.Read(b)
+	w.read += int64(n)
+	if room := maxHead - len(w.head); room > 0 && n > 0 {
+		w.head = append(w.head, b[:min(n, room)]...)
+	}
+	return n, err
+}
+
+// NetConn returns the connection below.
+func (w *wire) NetConn() net.Conn { return w.Conn }
+
+// SyscallConn implements [syscall.Conn], so that what the kernel knows of the
+// connection can be asked for through TLS.
+func (w *wire) SyscallConn() (syscall.RawConn, error) {
+	if c, ok := w.Conn.(syscall.Conn); ok {
+		return c.SyscallConn()
+	}
+	return nil, errors.ErrUnsupported
+}
+
+// foreign reports whether what came cannot be TLS: the first byte of TLS is
+// the type of a record.
+func (w *wire) foreign() bool { return len(w.head) > 0 && (w.head[0] < 20 || w.head[0] > 24) }
+
+// heard returns the first line that came, made fit to be shown.
+func (w *wire) heard() string {
+	line, _, _ := strings.Cut(string(w.head), "\n")
+	return probes.Scrub(strings.ToValidUTF8(line, "."), 80)
+}
+
+// hello returns the version in the server hello, or 0 if none came.
+func (w *wire) hello() uint16 {
+	const handshakeRecord, serverHello = 22, 2
+	if len(w.head) < 11 || w.head[0] != handshakeRecord || w.head[5] != serverHello {
+		return 0
+	}
+	return uint16(w.head[9])<<8 | uint16(w.head[10])
+}
+
+// A bell is a session cache that never has a session, so that none is ever
+// resumed; and it hears when the server offers one. A TLS 1.3 server offers it
+// after it has read the client's last flight (RFC 8446, section 4.6.1), so to
+// hear of it is to know that the client certificate passed.
+type bell struct {
+	mu   sync.Mutex
+	rung bool
+	ring func() // called when the server offers a session
+}
+
+// Get implements [tls.ClientSessionCache].
+func (*bell) Get(string) (*tls.ClientSessionState, bool) { return nil, false }
+
+// Put implements [tls.ClientSessionCache].
+func (b *bell) Put(_ string, s *tls.ClientSessionState) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s == nil || b.ring == nil {
+		return
+	}
+	b.rung = true
+	b.ring()
+}
+
+// listen makes the bell call ring at the next offer.
+func (b *bell) listen(ring func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.ring = ring
+}
+
+func (b *bell) heard() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.rung
+}

@@ -1,0 +1,115 @@
+package identify
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+)
+
+// maxFile bounds what is read of one file, in bytes. A truststore has at most
+// 1 MB (API Gateway Developer Guide, rest-api-mutual-tls); more is read so
+// that a longer one can be judged, and because other bundles are longer.
+const maxFile = 4 << 20
+
+// A Cache keeps what was made of files until one of them changes. Files are
+// replaced under a running agent: certificates are renewed, secrets are
+// mounted anew.
+type Cache[T any] struct {
+	mu   sync.Mutex
+	kept map[string]kept[T]
+}
+
+type kept[T any] struct {
+	stamps []stamp
+	made   T
+}
+
+// A stamp tells one state of a file from the next.
+type stamp struct {
+	info os.FileInfo
+	size int64
+	time time.Time
+}
+
+func (s stamp) same(t stamp) bool {
+	return s.size == t.size && s.time.Equal(t.time) && os.SameFile(s.info, t.info)
+}
+
+// Get returns what made made of the contents of the files at the given paths,
+// calling it only when one of the files has another time of modification, size
+// or inode than when it was last called. An error is not kept: the files are
+// read again next time.
+func (c *Cache[T]) Get(made func(contents [][]byte) (T, error), paths ...string) (T, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var none T
+	stamps := make([]stamp, len(paths))
+	for i, path := range paths {
+		info, err := os.Stat(path)
+		if err != nil {
+			return none, err
+		}
+		stamps[i] = stamp{info, info.Size(), info.ModTime()}
+	}
+	key := strings.Join(paths, "\x00")
+	if k, ok := c.kept[key]; ok && sameStamps(k.stamps, stamps) {
+		return k.made, nil
+	}
+	contents := make([][]byte, len(paths))
+	for i, path := range paths {
+		var err error
+		if contents[i], err = ReadFile(path); err != nil {
+			return none, err
+		}
+	}
+	m, err := made(contents)
+	if err != nil {
+		return none, err
+	}
+	if c.kept == nil {
+		c.kept = map[string]kept[T]{}
+	}
+	c.kept[key] = kept[T]{stamps, m}
+	return m, nil
+}
+
+func sameStamps(a, b []stamp) bool {
+	for i := range a {
+		if !a[i].same(b[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// ReadFile reads a regular file of bounded size. Its errors name the file.
+func ReadFile(path string) ([]byte, error) {
+	info, err := os.Stat(path) // before opening: to open a named pipe may wait for ever
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: not a regular file", path)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	switch {
+	case err != nil:
+		return nil, err
+	case len(b) > maxFile:
+		return nil, fmt.Errorf("%s: more than %d bytes", path, maxFile)
+	case len(b) == 0:
+		return nil, fmt.Errorf("%s: %w", path, errEmpty)
+	}
+	return b, nil
+}
+
+var errEmpty = errors.New("the file is empty")
