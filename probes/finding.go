@@ -56,6 +56,10 @@ type Finding struct {
 	Certainty Certainty
 	Because   []Observation
 	Notes     []string
+
+	// Expected says that the target's configuration asks for exactly this
+	// refusal (expect.finding), so it is good news. The agent sets it.
+	Expected bool
 }
 
 // Diagnose applies the rules in order and returns what they found.

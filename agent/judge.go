@@ -1,0 +1,194 @@
+package agent
+
+import (
+	"slices"
+
+	"vpcprobe/probes"
+)
+
+// A judge knows which kinds' observations tell how callers fare: the lookups,
+// and what is done on the lanes that callers take. Traces, files and follow-up
+// requests are evidence for rules, not experiences of callers.
+type judge struct {
+	lookup string   // the kind that opens lanes
+	onLane []string // the kinds that run once per lane
+}
+
+func newJudge(kinds []probes.Kind) judge {
+	var j judge
+	for _, k := range kinds {
+		if k.Lanes != nil {
+			j.lookup = k.Name
+		}
+		if k.Per == probes.PerLane {
+			j.onLane = append(j.onLane, k.Name)
+		}
+	}
+	return j
+}
+
+// How a lane that callers take fares.
+type state int
+
+const (
+	works   state = iota // all its steps went well
+	fails                // a step is to blame
+	unclear              // a step could not be made, through nobody's fault
+)
+
+// lane says how a lane fares.
+func (j judge) lane(seen probes.Evidence, lane probes.Lane) state {
+	s := works
+	for _, kind := range j.onLane {
+		for _, o := range seen.Of(kind) {
+			switch {
+			case !o.On(lane) || o.Outcome == probes.OK:
+			case o.Outcome.Blames():
+				return fails
+			default:
+				s = unclear
+			}
+		}
+	}
+	return s
+}
+
+// blamed returns what callers ran into: the lookups and the steps on the lanes
+// they take that are to blame.
+func (j judge) blamed(seen probes.Evidence) []probes.Observation {
+	blames := func(o probes.Observation) bool { return o.Outcome.Blames() }
+	found := probes.Filter(seen.Of(j.lookup), blames)
+	for _, kind := range j.onLane {
+		found = append(found, probes.Filter(seen.Of(kind), func(o probes.Observation) bool {
+			lane, ok := seen.Lane(o)
+			return blames(o) && (!ok || lane.Answered)
+		})...)
+	}
+	return found
+}
+
+// succeeded returns the last step of each lane that callers take and that
+// works.
+func (j judge) succeeded(seen probes.Evidence) []probes.Observation {
+	if len(j.onLane) == 0 {
+		return nil
+	}
+	var found []probes.Observation
+	for _, lane := range seen.Lanes {
+		o, ok := seen.On(j.onLane[len(j.onLane)-1], lane)
+		if ok && lane.Answered && o.Outcome == probes.OK && j.lane(seen, lane) == works {
+			found = append(found, o)
+		}
+	}
+	return found
+}
+
+// verdict fills in the round's verdict from its evidence and findings.
+func (j judge) verdict(r *Round) {
+	for _, lane := range r.Evidence.Lanes {
+		if !lane.Answered {
+			continue
+		}
+		r.Paths++
+		switch j.lane(r.Evidence, lane) {
+		case works:
+			r.Working++
+		case fails:
+			r.Failing++
+		}
+	}
+	r.Verdict = j.weigh(r)
+}
+
+func (j judge) weigh(r *Round) Verdict {
+	surplus := slices.ContainsFunc(r.Findings, func(f probes.Finding) bool { return !f.Expected })
+	switch {
+	case r.refused() && surplus:
+		return Degraded
+	case r.refused():
+		return Reachable
+	case len(j.blamed(r.Evidence)) > 0 && r.Working == 0 && r.Failing == r.Paths:
+		return Unreachable
+	case len(j.blamed(r.Evidence)) > 0:
+		return Degraded
+	case !j.allWell(r):
+		return Unknown
+	case surplus:
+		return Degraded
+	}
+	return Reachable
+}
+
+// allWell reports whether all lookups and all lanes that callers take, of
+// which there must be one, went well.
+func (j judge) allWell(r *Round) bool {
+	lookups := r.Evidence.Of(j.lookup)
+	bad := slices.ContainsFunc(lookups, func(o probes.Observation) bool { return o.Outcome != probes.OK })
+	return len(lookups) > 0 && !bad && (r.Working == r.Paths && r.Paths > 0 || len(j.onLane) == 0)
+}
+
+// diagnose applies all rules to the evidence, and the agent's own to what they
+// leave open, unless the walk was interrupted and the evidence has gaps.
+func (a *Agent) diagnose(seen probes.Evidence, interrupted bool) []probes.Finding {
+	own := len(a.rules) - len(ownRules(a.judge))
+	var found []probes.Finding
+	for _, r := range a.rules[:own] {
+		found = append(found, a.apply(r, seen)...)
+	}
+	if want := seen.Target.Expect.Finding; want != "" {
+		missing := a.apply(a.rules[own], seen)
+		if len(missing) == 0 {
+			expect(found, want)
+		}
+		found = append(found, missing...)
+	}
+	if !interrupted && !explained(found, a.judge.blamed(seen)) {
+		found = append(found, a.apply(a.rules[own+1], seen)...)
+	}
+	return found
+}
+
+// apply applies one rule. A rule that panics says nothing.
+func (a *Agent) apply(rule *probes.Rule, seen probes.Evidence) (found []probes.Finding) {
+	if a.contain("finding "+rule.ID, func() { found = probes.Diagnose([]*probes.Rule{rule}, seen) }) != nil {
+		return nil
+	}
+	return found
+}
+
+// expect marks the finding that the configuration asks for, if it is the only
+// error: the caller was refused, and for exactly that reason.
+func expect(found []probes.Finding, want string) {
+	at := -1
+	for i, f := range found {
+		switch {
+		case f.Rule.ID == want:
+			at = i
+		case f.Rule.Severity == probes.Error:
+			return
+		}
+	}
+	if at >= 0 {
+		found[at].Expected = true
+	}
+}
+
+// explained reports whether the findings account for what is to blame: one of
+// them is an error, or they rest on every observation that blames.
+func explained(found []probes.Finding, blamed []probes.Observation) bool {
+	if slices.ContainsFunc(found, func(f probes.Finding) bool { return f.Rule.Severity == probes.Error }) {
+		return true
+	}
+	for _, o := range blamed {
+		cited := slices.ContainsFunc(found, func(f probes.Finding) bool {
+			return slices.ContainsFunc(f.Because, func(p probes.Observation) bool { return same(o, p) })
+		})
+		if !cited {
+			return false
+		}
+	}
+	return true
+}
+
+// same reports whether two values are one observation.
+func same(o, p probes.Observation) bool { return o.Agrees(p) && o.Start.Equal(p.Start) }

@@ -1,0 +1,127 @@
+package agent
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"vpcprobe/probes"
+)
+
+// A Round is what one walk of one target taught, and all that is known since.
+// It is immutable.
+type Round struct {
+	Fresh    []probes.Observation // what this walk added, lowest layer first
+	Evidence probes.Evidence      // all that is known since
+	Findings []probes.Finding     // what it means, lowest layer first
+	Verdict  Verdict
+	Started  time.Time     // zero if the target was not walked yet
+	Took     time.Duration // how long the walk lasted
+	Since    time.Time     // since when the verdict has been the same
+
+	// Paths counts the lanes that callers take, and of them those that work
+	// and those that fail.
+	Paths, Working, Failing int
+}
+
+// A Verdict is the answer to the question whether the target can be reached.
+type Verdict string
+
+// The verdicts.
+const (
+	// Reachable: every name resolves, every lane that callers take went well
+	// on all its steps, and there are no findings.
+	Reachable Verdict = "reachable"
+	// Degraded: some lane or lookup fails while others work, or callers
+	// succeed but there are findings.
+	Degraded Verdict = "degraded"
+	// Unreachable: something is to blame, and no lane that callers take works.
+	Unreachable Verdict = "unreachable"
+	// Unknown: nothing is to blame, but not everything went well either: a
+	// fault of ours, an interruption, or no walk yet.
+	Unknown Verdict = "unknown"
+)
+
+// Verdicts lists them all, best first.
+var Verdicts = []Verdict{Reachable, Degraded, Unreachable, Unknown}
+
+// A Step is told when a kind has run on all lanes of a target.
+type Step struct {
+	Target       *probes.Target
+	Kind         string
+	Observations []probes.Observation
+}
+
+// Sentence says the verdict in a few words, such as "5 of 6 paths work".
+func (r Round) Sentence() string {
+	switch {
+	case r.Started.IsZero():
+		return "not walked yet"
+	case r.refused():
+		return "refused, exactly as expected"
+	case r.Paths == 0 && r.Verdict == Unknown:
+		return "it could not be tried"
+	case r.Paths == 0:
+		return "no name leads to an address"
+	case r.Paths == 1 && r.Working == 1:
+		return "the path works"
+	case r.Paths == 1 && r.Failing == 1:
+		return "the path fails"
+	case r.Paths == 1:
+		return "the path could not be tried"
+	case r.Working == r.Paths:
+		return fmt.Sprintf("all %d paths work", r.Paths)
+	case r.Failing == r.Paths:
+		return fmt.Sprintf("none of %d paths works", r.Paths)
+	case r.Working+r.Failing < r.Paths:
+		return fmt.Sprintf("%d of %d paths work, %d could not be tried", r.Working, r.Paths, r.Paths-r.Working-r.Failing)
+	}
+	return fmt.Sprintf("%d of %d paths work", r.Working, r.Paths)
+}
+
+// refused reports whether the caller was refused as the configuration asks.
+func (r Round) refused() bool {
+	for _, f := range r.Findings {
+		if f.Expected {
+			return true
+		}
+	}
+	return false
+}
+
+// Worst returns the finding to mend first: errors before warnings, then the
+// lowest layer, then the most certain. It returns nil if there is none that
+// was not expected.
+func (r Round) Worst() *probes.Finding {
+	var worst *probes.Finding
+	for i := range r.Findings {
+		f := &r.Findings[i]
+		if !f.Expected && (worst == nil || rank(r, *f).before(rank(r, *worst))) {
+			worst = f
+		}
+	}
+	return worst
+}
+
+// A standing says how important a finding is: what compares as less is mended
+// first.
+type standing struct {
+	severity probes.Severity
+	layer    int // the highest kind that the finding rests on
+	doubt    probes.Certainty
+}
+
+func (a standing) before(b standing) bool {
+	return cmp.Or(cmp.Compare(a.severity, b.severity), cmp.Compare(a.layer, b.layer), cmp.Compare(a.doubt, b.doubt)) < 0
+}
+
+func rank(r Round, f probes.Finding) standing {
+	s := standing{severity: f.Rule.Severity, doubt: -f.Certainty}
+	for i, kind := range r.Evidence.Kinds() {
+		if slices.ContainsFunc(f.Because, func(o probes.Observation) bool { return o.Kind == kind }) {
+			s.layer = i
+		}
+	}
+	return s
+}
