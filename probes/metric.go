@@ -41,3 +41,13 @@ func (m *Metric) If(b bool, labels ...string) Value {
 	}
 	return m.Is(0, labels...)
 }
+
+// Delay is what kinds report that have the kernel's timing beside their own:
+// how much later than the kernel they noticed. It tells how far the timings
+// are to be trusted that nothing but this process's clock measured.
+var Delay = &Metric{
+	Name:   "probe_delay_seconds_total",
+	Help:   "Seconds by which the agent noticed replies later than the kernel received them; a sum that grows fast means that this machine is too busy for exact timings.",
+	Type:   Counter,
+	Labels: []string{"kind"},
+}

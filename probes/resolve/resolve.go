@@ -1,44 +1,190 @@
 // Package resolve asks every resolver for every name of the target and
-// compares the answers with the addresses of the VPC endpoint.
+// compares the answers with the addresses of the VPC endpoint, as nslookup and
+// a careful eye would.
+//
+// It speaks DNS itself, over sockets of its own, because the answers of a
+// library resolver do not tell which server gave them, how, or what it said
+// instead. It caches nothing and keeps no socket: every lookup is what a
+// caller that starts now would see. It does not validate DNSSEC, follow
+// referrals or ask authoritative servers: callers don't, either.
 package resolve
 
 import (
+	"context"
+	"fmt"
 	"net/netip"
+	"sync"
+	"time"
 
 	"vpcprobe/probes"
 )
 
 const name = "resolve"
 
+// System is the word for the resolver that resolv.conf and the hosts file
+// describe.
+const System = "system"
+
+// defaultTimeout bounds a lookup of a target that has no timeout.
+const defaultTimeout = 5 * time.Second
+
 // Kind resolves the target's names.
 var Kind = probes.Kind{
-	Name:  name,
-	Doc:   "asks every resolver for every name of the target and compares the answers with the endpoint's addresses (replaces nslookup)",
-	Per:   probes.PerTarget,
-	Rules: Rules,
-	Lanes: Lanes,
+	Name:    name,
+	Doc:     "asks every resolver for every name of the target and compares the answers with the endpoint's addresses (replaces nslookup)",
+	Per:     probes.PerTarget,
+	Metrics: []*probes.Metric{answersMatch, missingAddresses, unexpectedAddresses, answerTTL, responses, retransmissions, probes.Delay},
+	Rules:   Rules,
+	Lanes:   Lanes,
 	New: func(sys probes.System) probes.Constructor {
-		return func(t *probes.Target) (probes.Probe, error) { return nil, nil }
+		return func(t *probes.Target) (probes.Probe, error) { return newProbe(sys, t) }
 	},
 }
 
-// Rules are the root causes that lookups alone show.
-var Rules = []*probes.Rule{}
+var (
+	answersMatch = &probes.Metric{
+		Name:   "dns_answers_match",
+		Help:   "Whether the resolver's answer for the name leads to the endpoint and nowhere else (1) or not (0).",
+		Labels: []string{"name", "resolver"},
+	}
+	missingAddresses = &probes.Metric{
+		Name:   "dns_missing_addresses",
+		Help:   "Addresses of the endpoint that the answer lacked; some is normal where answers rotate.",
+		Labels: []string{"name", "resolver"},
+	}
+	unexpectedAddresses = &probes.Metric{
+		Name:   "dns_unexpected_addresses",
+		Help:   "Addresses in the answer that are not the endpoint's.",
+		Labels: []string{"name", "resolver"},
+	}
+	answerTTL = &probes.Metric{
+		Name:   "dns_answer_ttl_seconds",
+		Help:   "For how many seconds the answer may be cached: the lowest TTL of its records.",
+		Labels: []string{"name", "resolver"},
+	}
+	responses = &probes.Metric{
+		Name:   "dns_responses_total",
+		Help:   "Replies of the resolver to A and AAAA questions, by response code.",
+		Type:   probes.Counter,
+		Labels: []string{"resolver", "rcode"},
+	}
+	retransmissions = &probes.Metric{
+		Name:   "dns_retransmissions_total",
+		Help:   "Questions that were sent to the resolver a second time because no reply came at first.",
+		Type:   probes.Counter,
+		Labels: []string{"resolver"},
+	}
+)
 
-// Detail is what a lookup learned.
-type Detail struct{}
+type probe struct {
+	sys       probes.System
+	target    *probes.Target
+	forms     []probes.Form
+	resolvers []string
+}
 
-// Of returns the detail of a lookup, or nil if o is none.
-func Of(o probes.Observation) *Detail { d, _ := o.Detail.(*Detail); return d }
+func newProbe(sys probes.System, t *probes.Target) (probes.Probe, error) {
+	p := &probe{sys: sys, target: t, forms: forms(t), resolvers: t.Resolvers}
+	if len(p.forms) == 0 {
+		return nil, nil
+	}
+	if len(p.resolvers) == 0 {
+		p.resolvers = []string{System}
+	}
+	for _, r := range p.resolvers {
+		if r == System {
+			continue
+		}
+		if _, err := netip.ParseAddrPort(r); err != nil {
+			return nil, fmt.Errorf("resolver %q is neither %s nor address:port", r, System)
+		}
+	}
+	return p, nil
+}
 
-// Lanes returns the lanes that the latest lookups open.
-func Lanes(seen probes.Evidence) []probes.Lane { return nil }
+// forms returns the names to ask for: those of the target's name forms, and
+// the endpoint's own, whose answer is what the others are compared with.
+func forms(t *probes.Target) []probes.Form {
+	var all []probes.Form
+	known := map[string]bool{"": true}
+	own := probes.Form{Via: probes.ViaEndpoint, Name: t.Endpoint.DNSName}
+	for _, f := range append(t.Forms(), own) {
+		if known[f.Name] {
+			continue
+		}
+		known[f.Name] = true
+		all = append(all, f)
+	}
+	return all
+}
 
-// Expected returns the endpoint's addresses; nil if unknown.
-func Expected(seen probes.Evidence) []netip.Addr { return nil }
+// Probe implements [probes.Probe].
+func (p *probe) Probe(ctx context.Context, _ probes.Evidence, _ *probes.Line) []probes.Observation {
+	timeout := p.target.Timeout
+	if timeout == 0 {
+		timeout = defaultTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
 
-// Inside reports whether addr belongs to the endpoint.
-func Inside(seen probes.Evidence, addr netip.Addr) bool { return false }
+	local := readLocal(p.sys, p.resolvers, p.forms)
+	obs := make([]probes.Observation, len(p.forms)*len(p.resolvers))
+	var wg sync.WaitGroup
+	for i, form := range p.forms {
+		for j, resolver := range p.resolvers {
+			wg.Go(func() { obs[i*len(p.resolvers)+j] = p.resolve(ctx, local, form, resolver) })
+		}
+	}
+	wg.Wait()
 
-// Answers returns the addresses that any resolver answered for a name.
-func Answers(seen probes.Evidence, name string) []netip.Addr { return nil }
+	// The endpoint's own name may be what the others are compared with, so
+	// nothing is judged before everything has been answered.
+	expected := expectedOf(p.target, obs)
+	for i := range obs {
+		compare(p.target, expected, &obs[i])
+		measure(&obs[i], expected)
+	}
+	return obs
+}
+
+// resolve asks one resolver for one name.
+func (p *probe) resolve(ctx context.Context, local local, form probes.Form, resolver string) probes.Observation {
+	l := lookup{net: p.sys.Network, name: form.Name}
+	if resolver == System {
+		l.conf, l.hosts = local.conf, local.hosts.of(form.Name)
+	} else {
+		l.conf = direct(netip.MustParseAddrPort(resolver))
+	}
+	found := l.run(ctx)
+	return probes.Observation{
+		Via:      form.Via,
+		Name:     form.Name,
+		Addr:     found.server,
+		Resolver: resolver,
+		Start:    found.start,
+		Phases:   []probes.Phase{{Name: probes.PhaseResolve, Took: found.took}},
+		Outcome:  found.outcome,
+		Err:      found.err,
+		Values:   found.values(),
+		Detail:   found.detail,
+	}
+}
+
+// measure adds what the comparison counted.
+func measure(o *probes.Observation, expected []netip.Addr) {
+	if o.Outcome != probes.OK && !o.Outcome.Blames() {
+		return
+	}
+	d := Of(*o)
+	o.Values = append(o.Values, answersMatch.If(o.Outcome == probes.OK))
+	if len(d.Answers) == 0 {
+		return
+	}
+	o.Values = append(o.Values, unexpectedAddresses.Is(float64(len(d.Unexpected))))
+	if len(expected) > 0 {
+		o.Values = append(o.Values, missingAddresses.Is(float64(len(d.Missing))))
+	}
+	if d.Transport != OverHosts {
+		o.Values = append(o.Values, answerTTL.Is(float64(d.TTL())))
+	}
+}

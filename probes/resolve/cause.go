@@ -1,0 +1,201 @@
+package resolve
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"vpcprobe/probes"
+)
+
+// causeOf attributes a lookup that did not go well to exactly one rule, so
+// that one broken thing is one finding however many lookups it spoils. The
+// first that applies wins:
+//
+//  1. The resolver itself: it is silent, unreachable, failing, refusing or
+//     talks nonsense. Nothing can be said of the name then, and another
+//     resolver that works explains nothing.
+//  2. The hosts file, since it precedes the DNS on this machine only.
+//  3. Another resolver's DNS leads this same name to the endpoint, so name,
+//     endpoint and private DNS are all right: the resolvers disagree.
+//  4. The endpoint and the API are of two regions: then the endpoint's private
+//     DNS has no such name, and every comparison fails for that reason.
+//  5. The name: which one does not exist, and which others do.
+//  6. The addresses: public ones instead of private ones, or other private ones.
+//
+// Answers that differ between resolvers but all lead to the endpoint are no
+// fault: they rotate, and a forwarder may pass on only some of them.
+func causeOf(seen probes.Evidence, o probes.Observation) (id string, sure probes.Certainty) {
+	d := Of(o)
+	if d == nil || !o.Outcome.Blames() {
+		return "", probes.No
+	}
+	if id := resolverCause(o, d); id != "" {
+		return id, certainIf(alwaysEnds(seen, o))
+	}
+	if d.Transport == OverHosts {
+		return hostsOverride, certainIf(len(Expected(seen)) > 0)
+	}
+	if worksElsewhere(seen, o) {
+		return resolversDisagree, probes.Certain
+	}
+	if twoRegions(seen.Target) {
+		return regionMismatch, probes.Likely
+	}
+	if o.Outcome == probes.Elsewhere {
+		return addressCause(seen, o, d)
+	}
+	return nameCause(seen, o)
+}
+
+// resolverCause names what is wrong with the resolver, if that is it.
+func resolverCause(o probes.Observation, d *Detail) string {
+	switch o.Outcome {
+	case probes.Timeout, probes.Refused, probes.Unreachable, probes.Prohibited, probes.Reset, probes.Closed:
+		if d.Truncated && d.Transport == OverTCP {
+			return resolverTCPBlocked
+		}
+		if o.Outcome == probes.Timeout {
+			return resolverSilent
+		}
+		return resolverUnreachable
+	case probes.ServerFailed:
+		if d.Rcode == "REFUSED" {
+			return resolverRefuses
+		}
+		return resolverFailing
+	case probes.BadReply:
+		return resolverBadReply
+	}
+	return ""
+}
+
+// alwaysEnds reports whether all lookups at the resolver ended alike.
+func alwaysEnds(seen probes.Evidence, o probes.Observation) bool {
+	for _, p := range seen.Of(name) {
+		if p.Resolver == o.Resolver && p.Outcome != o.Outcome {
+			return false
+		}
+	}
+	return true
+}
+
+// worksElsewhere reports whether another resolver's DNS leads the same name to
+// the endpoint.
+func worksElsewhere(seen probes.Evidence, o probes.Observation) bool {
+	return slices.ContainsFunc(seen.Of(name), func(p probes.Observation) bool {
+		return p.Name == o.Name && p.Resolver != o.Resolver && p.Outcome == probes.OK && Of(p).Transport != OverHosts
+	})
+}
+
+// twoRegions reports whether the endpoint's name and the API's are of
+// different regions.
+func twoRegions(t *probes.Target) bool {
+	there := regionOf(t.Endpoint.DNSName)
+	return t.Kind != probes.CustomDomain && there != "" && t.Region != "" && there != t.Region
+}
+
+// regionOf returns the region in an endpoint's own name,
+// vpce-….execute-api.{region}.vpce.{suffix}.
+func regionOf(dnsName string) string {
+	labels := strings.Split(plain(dnsName), ".")
+	if len(labels) > 3 && labels[1] == "execute-api" && labels[3] == "vpce" {
+		return labels[2]
+	}
+	return ""
+}
+
+// nameCause says why a name does not exist or has no address. What other names
+// the same resolver knows tells the API's absence from the endpoint's, and
+// both from a resolver that knows nothing.
+func nameCause(seen probes.Evidence, o probes.Observation) (string, probes.Certainty) {
+	var at names
+	for _, p := range seen.Of(name) {
+		if p.Resolver == o.Resolver {
+			at.note(seen.Target, p)
+		}
+	}
+	absent := o.Outcome == probes.NoSuchName
+	switch {
+	case o.Name == seen.Target.Endpoint.DNSName && (at.apiMissing == 0 || at.apiFound > 0):
+		return endpointNotFound, probes.Certain
+	case o.Via == probes.ViaAlias && absent && at.endpointMissing && (at.apiMissing == 0 || at.apiFound > 0):
+		return endpointNotFound, probes.Likely // both names hold the endpoint's id
+	case o.Via == probes.ViaAlias && absent && at.apiMissing == 0 && (at.apiFound > 0 || at.endpointFound):
+		return aliasNotAssociated, probes.Likely
+	case o.Via == probes.ViaAlias && absent && at.apiMissing == 0:
+		return aliasNotAssociated, probes.Possible
+	case absent:
+		return nameNotFound, probes.Certain
+	}
+	return nameWithoutAddress, probes.Certain
+}
+
+// names counts which names one resolver knows: the endpoint's own, and those
+// of the API except its alias.
+type names struct {
+	endpointFound, endpointMissing bool
+	apiFound, apiMissing           int
+}
+
+func (n *names) note(t *probes.Target, o probes.Observation) {
+	found := o.Outcome == probes.OK || o.Outcome == probes.Elsewhere
+	missing := o.Outcome == probes.NoSuchName || o.Outcome == probes.NoAddress
+	switch {
+	case o.Name == t.Endpoint.DNSName:
+		n.endpointFound, n.endpointMissing = found, missing
+	case o.Via == probes.ViaAlias:
+	case found:
+		n.apiFound++
+	case missing:
+		n.apiMissing++
+	}
+}
+
+// addressCause says why a name leads elsewhere.
+func addressCause(seen probes.Evidence, o probes.Observation, d *Detail) (string, probes.Certainty) {
+	t := seen.Target
+	own := ownAddrs(t, seen.Of(name))
+	configured := len(t.Endpoint.Addresses) > 0
+	switch {
+	case o.Via == probes.ViaPrivateDNS && onlyPublic(d):
+		return privateDNSOff, certainIf(fromAmazon(o.Addr.Addr()))
+	case outdated(seen) && within(d.Unexpected, own):
+		return addressesOutdated, probes.Likely
+	case !configured && len(own) > 0 && o.Name != t.Endpoint.DNSName:
+		if len(d.Matching) > 0 {
+			return namesDisagree, probes.Possible // a rotating answer may be the shorter one
+		}
+		return namesDisagree, probes.Likely
+	}
+	return wrongAddresses, certainIf(configured && len(own) > 0 && within(own, sorted(t.Endpoint.Addresses)))
+}
+
+// onlyPublic reports whether every address of the answer is a public one that
+// is not the endpoint's.
+func onlyPublic(d *Detail) bool {
+	return len(d.Public) > 0 && len(d.Public) == len(sorted(d.Addrs())) && len(d.Matching) == 0
+}
+
+// fromAmazon reports whether the answer came from the resolver that Amazon
+// provides to every VPC at a link-local address. Of any other resolver it is
+// unknown whether it belongs to the endpoint's VPC.
+func fromAmazon(server netip.Addr) bool {
+	return server == netip.AddrFrom4([4]byte{169, 254, 169, 253}) || server == netip.MustParseAddr("fd00:ec2::253")
+}
+
+func within(some, all []netip.Addr) bool {
+	for _, a := range some {
+		if !slices.Contains(all, a) {
+			return false
+		}
+	}
+	return true
+}
+
+func certainIf(b bool) probes.Certainty {
+	if b {
+		return probes.Certain
+	}
+	return probes.Likely
+}

@@ -1,0 +1,130 @@
+package resolve
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"vpcprobe/probes"
+)
+
+// expectedOf returns the endpoint's addresses, sorted: as configured, else
+// what the DNS says of the endpoint's own name, which AWS keeps; nil if that
+// is unknown.
+func expectedOf(t *probes.Target, obs []probes.Observation) []netip.Addr {
+	if len(t.Endpoint.Addresses) > 0 {
+		return sorted(t.Endpoint.Addresses)
+	}
+	return ownAddrs(t, obs)
+}
+
+// ownAddrs returns what the DNS says of the endpoint's own name.
+func ownAddrs(t *probes.Target, obs []probes.Observation) []netip.Addr {
+	var all []netip.Addr
+	for _, o := range obs {
+		if o.Name == t.Endpoint.DNSName {
+			all = append(all, dnsAddrs(o)...)
+		}
+	}
+	return sorted(all)
+}
+
+// dnsAddrs returns what the DNS answered, as opposed to the hosts file.
+func dnsAddrs(o probes.Observation) []netip.Addr {
+	d := Of(o)
+	switch {
+	case d == nil:
+		return nil
+	case d.Transport == OverHosts:
+		return d.Behind
+	}
+	return d.Addrs()
+}
+
+func sorted(addrs []netip.Addr) []netip.Addr {
+	all := make([]netip.Addr, 0, len(addrs))
+	for _, a := range addrs {
+		all = append(all, a.Unmap())
+	}
+	slices.SortFunc(all, netip.Addr.Compare)
+	return slices.Clip(slices.Compact(all))
+}
+
+// compare judges an answer against the endpoint's addresses, as a set.
+func compare(t *probes.Target, expected []netip.Addr, o *probes.Observation) {
+	d := Of(*o)
+	if o.Outcome != probes.OK {
+		return
+	}
+	if len(expected) == 0 && d.Transport == OverHosts && expectsEndpoint(t) {
+		expected = d.Behind // all there is to judge the entry by
+	}
+	answers := sorted(d.Addrs())
+	for _, a := range answers {
+		if slices.Contains(expected, a) {
+			d.Matching = append(d.Matching, a)
+			continue
+		}
+		if isPublic(a) {
+			d.Public = append(d.Public, a)
+		}
+	}
+	for _, a := range expected {
+		if !slices.Contains(answers, a) {
+			d.Missing = append(d.Missing, a)
+		}
+	}
+	if expectsEndpoint(t) {
+		d.Unexpected = strangers(expected, answers)
+	}
+	if len(d.Unexpected) > 0 {
+		o.Outcome = probes.Elsewhere
+		o.Err = fmt.Errorf("%s leads to %s, not the endpoint", o.Name, list(d.Unexpected))
+	}
+}
+
+// expectsEndpoint reports whether the target's names should lead to an endpoint at
+// all. A custom domain without one may lead anywhere.
+func expectsEndpoint(t *probes.Target) bool {
+	e := t.Endpoint
+	return t.Kind != probes.CustomDomain || e.ID != "" || e.DNSName != "" || len(e.Addresses) > 0
+}
+
+// strangers returns the answers that are not the endpoint's.
+//
+// Each family is compared by itself: who configured the IPv4 addresses of a
+// dual-stack endpoint has said nothing of the IPv6 ones. Where nothing is
+// known, a public IPv4 address is a stranger, because endpoints have private
+// ones. A public IPv6 address is what instances in a VPC have, too, so it is a
+// stranger only in the company of one.
+func strangers(expected, answers []netip.Addr) []netip.Addr {
+	var odd []netip.Addr
+	suspicious := false
+	for _, a := range answers {
+		switch {
+		case slices.Contains(expected, a):
+		case a.IsUnspecified(), a.IsMulticast(), knows(expected, a), a.Is4() && isPublic(a):
+			odd = append(odd, a)
+			suspicious = suspicious || a.Is4() && isPublic(a)
+		}
+	}
+	for _, a := range answers {
+		if suspicious && a.Is6() && isPublic(a) && !slices.Contains(expected, a) && !slices.Contains(odd, a) {
+			odd = append(odd, a)
+		}
+	}
+	return odd
+}
+
+// knows reports whether any address of a's family is expected.
+func knows(expected []netip.Addr, a netip.Addr) bool {
+	return slices.ContainsFunc(expected, func(e netip.Addr) bool { return e.Is4() == a.Is4() })
+}
+
+// isPublic reports whether an address is routable on the internet, as far as
+// its number tells: unicast and not private (RFC 1918, RFC 4193), shared (RFC
+// 6598), loopback or link-local.
+func isPublic(a netip.Addr) bool {
+	shared := netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64}), 10)
+	return a.IsGlobalUnicast() && !a.IsPrivate() && !shared.Contains(a)
+}

@@ -1,0 +1,125 @@
+package resolve
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"vpcprobe/probes"
+)
+
+// How an answer came.
+const (
+	OverUDP   = "udp"
+	OverTCP   = "tcp"   // the answer did not fit into a datagram, or resolv.conf says use-vc
+	OverHosts = "hosts" // from the hosts file, which precedes the DNS
+)
+
+// A Detail is what one resolver said of one name.
+type Detail struct {
+	Server    string    `json:"server,omitempty"` // who answered: address:port, or the hosts file's path
+	Transport string    `json:"transport,omitempty"`
+	Rcode     string    `json:"rcode,omitempty"` // NOERROR, NXDOMAIN, ...; empty without a reply
+	Answers   []Answer  `json:"answers,omitempty"`
+	Chain     []string  `json:"chain,omitempty"` // the CNAMEs followed, in order
+	Asked     string    `json:"asked,omitempty"` // the full name, if resolv.conf's search list completed it
+	Truncated bool      `json:"truncated,omitempty"`
+	Resent    int       `json:"resent,omitempty"` // questions that had to be sent again
+	Failed    []Failure `json:"failed,omitempty"` // the address family that failed while the other answered
+	Tried     []Failure `json:"tried,omitempty"`  // servers of resolv.conf that failed before Server answered
+
+	// Behind is what the DNS says of a name that the hosts file overrides.
+	Behind []netip.Addr `json:"behind,omitempty"`
+
+	// The answer as a set, compared with the endpoint's addresses. Of a
+	// custom domain without an endpoint nothing is expected, and of an
+	// endpoint whose addresses are unknown only that they are not public.
+	Matching   []netip.Addr `json:"matching,omitempty"`
+	Missing    []netip.Addr `json:"missing,omitempty"` // no fault in itself: answers rotate
+	Unexpected []netip.Addr `json:"unexpected,omitempty"`
+	Public     []netip.Addr `json:"public,omitempty"` // those not expected that are routable on the internet
+}
+
+// An Answer is one address with the seconds for which it may be cached: the
+// lowest TTL on the way to it.
+type Answer struct {
+	Addr netip.Addr `json:"addr"`
+	TTL  uint32     `json:"ttl"`
+}
+
+// A Failure says what failed, a server or an address family, and how.
+type Failure struct {
+	What    string         `json:"what"`
+	Outcome probes.Outcome `json:"outcome"`
+}
+
+// Of returns the detail of a lookup, or nil if o is none.
+func Of(o probes.Observation) *Detail {
+	d, _ := o.Detail.(*Detail)
+	return d
+}
+
+// Addrs returns the addresses without their TTLs.
+func (d *Detail) Addrs() []netip.Addr {
+	addrs := make([]netip.Addr, len(d.Answers))
+	for i, a := range d.Answers {
+		addrs[i] = a.Addr
+	}
+	return addrs
+}
+
+// TTL returns the lowest TTL of the answer, in seconds.
+func (d *Detail) TTL() uint32 {
+	var lowest uint32
+	for i, a := range d.Answers {
+		if i == 0 || a.TTL < lowest {
+			lowest = a.TTL
+		}
+	}
+	return lowest
+}
+
+// String is the answer in a line.
+func (d *Detail) String() string {
+	var b strings.Builder
+	switch {
+	case len(d.Answers) > 0:
+		b.WriteString(list(d.Addrs()))
+	case d.Rcode != "":
+		b.WriteString(d.Rcode)
+	default:
+		b.WriteString("no reply")
+	}
+	if d.Transport == OverHosts {
+		fmt.Fprintf(&b, " from the hosts file %s", d.Server)
+		if len(d.Behind) > 0 {
+			fmt.Fprintf(&b, ", the DNS says %s", list(d.Behind))
+		}
+	} else if d.Server != "" {
+		fmt.Fprintf(&b, " from %s", d.Server)
+	}
+	if len(d.Answers) > 0 && d.Transport != OverHosts {
+		fmt.Fprintf(&b, ", TTL %d s", d.TTL())
+	}
+	if len(d.Unexpected) > 0 {
+		fmt.Fprintf(&b, ", not the endpoint's: %s", list(d.Unexpected))
+	}
+	if d.Asked != "" {
+		fmt.Fprintf(&b, ", asked as %s", d.Asked)
+	}
+	for _, f := range d.Failed {
+		fmt.Fprintf(&b, ", %s: %s", f.What, f.Outcome)
+	}
+	for _, f := range d.Tried {
+		fmt.Fprintf(&b, ", after %s: %s", f.What, f.Outcome)
+	}
+	return b.String()
+}
+
+func list(addrs []netip.Addr) string {
+	texts := make([]string, len(addrs))
+	for i, a := range addrs {
+		texts[i] = a.String()
+	}
+	return strings.Join(texts, ", ")
+}

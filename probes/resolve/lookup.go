@@ -1,0 +1,260 @@
+package resolve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"vpcprobe/probes"
+)
+
+// A lookup finds the addresses of one name the way one resolver does it.
+type lookup struct {
+	net   probes.Network
+	name  string
+	conf  conf
+	hosts entry
+
+	first int       // the server to start with: the one that answered last
+	tried []Failure // servers that failed before it
+}
+
+// What was found, and how long it took.
+type found struct {
+	start   time.Time
+	took    time.Duration
+	delay   time.Duration // how much later than the kernel we noticed
+	server  netip.AddrPort
+	outcome probes.Outcome
+	err     error
+	rcodes  []int // of all replies
+	resent  int
+	detail  *Detail
+}
+
+func (f found) values() []probes.Value {
+	var values []probes.Value
+	for _, rcode := range f.rcodes {
+		values = append(values, responses.Is(1, rcodeText(rcode)))
+	}
+	if f.resent > 0 {
+		values = append(values, retransmissions.Is(float64(f.resent)))
+	}
+	if f.delay > 0 {
+		values = append(values, probes.Delay.Is(f.delay.Seconds()))
+	}
+	return values
+}
+
+// run looks the name up. The DNS is asked although the hosts file answers,
+// since only together they tell whether the entry hides something.
+func (l *lookup) run(ctx context.Context) found {
+	f := l.search(ctx)
+	if len(l.hosts.addrs) == 0 {
+		return f
+	}
+	d := &Detail{Server: l.hosts.path, Transport: OverHosts, Behind: f.detail.Addrs()}
+	for _, addr := range l.hosts.addrs {
+		d.Answers = append(d.Answers, Answer{Addr: addr})
+	}
+	f.took, f.delay, f.server = 0, 0, netip.AddrPort{}
+	f.outcome, f.err, f.detail = probes.OK, nil, d
+	return f
+}
+
+// search asks for the full names that the given one may stand for, until one
+// has addresses. If none has, what was said of the name as given counts.
+func (l *lookup) search(ctx context.Context) found {
+	var asis found
+	for _, full := range l.conf.names(l.name) {
+		f := l.failover(ctx, full)
+		given := plain(full) == plain(l.name)
+		if given {
+			asis = f
+		}
+		switch f.outcome {
+		case probes.NoSuchName, probes.NoAddress, probes.ServerFailed:
+			continue
+		case probes.OK:
+			if !given {
+				f.detail.Asked = probes.Scrub(plain(full), maxName)
+			}
+		}
+		return f
+	}
+	return asis
+}
+
+// failover asks one server after the other until one answers, as libc does.
+// The time there is is shared out among those that are left.
+func (l *lookup) failover(ctx context.Context, full string) found {
+	var f found
+	n := len(l.conf.servers)
+	for i := range n {
+		at := (l.first + i) % n
+		f = l.askWithin(ctx, l.share(ctx, n-i), l.conf.servers[at], full)
+		f.detail.Tried = l.tried
+		if !failed(f.outcome) {
+			l.first = at
+			return f
+		}
+		if i < n-1 {
+			l.tried = append(l.tried, Failure{l.conf.servers[at].String(), f.outcome})
+		}
+	}
+	return f
+}
+
+// share is how long one of the n servers left may take.
+func (l *lookup) share(ctx context.Context, n int) time.Duration {
+	share := time.Hour
+	if deadline, ok := ctx.Deadline(); ok {
+		share = time.Until(deadline) / time.Duration(n)
+	}
+	if l.conf.timeout > 0 {
+		share = min(share, l.conf.timeout*time.Duration(l.conf.attempts))
+	}
+	return share
+}
+
+// failed reports whether another server is worth asking.
+func failed(o probes.Outcome) bool {
+	switch o {
+	case probes.OK, probes.NoSuchName, probes.NoAddress, probes.Aborted, probes.Fault:
+		return false
+	}
+	return true
+}
+
+// A family is what one server said of the addresses of one family.
+type family struct {
+	qtype   uint16
+	reply   *reply
+	err     error
+	outcome probes.Outcome
+}
+
+// askWithin asks one server for both families at once.
+func (l *lookup) askWithin(ctx context.Context, share time.Duration, server netip.AddrPort, full string) found {
+	ctx, cancel := context.WithTimeout(ctx, share)
+	defer cancel()
+	families := []family{{qtype: dns.TypeA}, {qtype: dns.TypeAAAA}}
+	if l.conf.noAAAA {
+		families = families[:1]
+	}
+	start := time.Now()
+	var wg sync.WaitGroup
+	for i := range families {
+		wg.Go(func() {
+			f := &families[i]
+			f.reply, f.err = question{net: l.net, server: server, name: full, qtype: f.qtype, tcp: l.conf.tcp}.ask(ctx)
+			f.outcome = outcomeOf(f.reply, f.err)
+		})
+	}
+	wg.Wait()
+	return combine(families, server, start)
+}
+
+// outcomeOf names how one question ended.
+func outcomeOf(r *reply, err error) probes.Outcome {
+	switch {
+	case errors.Is(err, errBadReply):
+		return probes.BadReply
+	case err != nil:
+		return probes.Classify(err)
+	case r.rcode == dns.RcodeNameError:
+		return probes.NoSuchName
+	case r.rcode != dns.RcodeSuccess:
+		return probes.ServerFailed
+	case len(r.answers) == 0:
+		return probes.NoAddress
+	}
+	return probes.OK
+}
+
+// combine makes one lookup of the two questions. A name is found if either
+// family has addresses; it does not exist if either question says so; and that
+// it has no addresses takes two to say.
+func combine(families []family, server netip.AddrPort, start time.Time) found {
+	lead := families[0]
+	for _, f := range families[1:] {
+		if rank(f.outcome) > rank(lead.outcome) {
+			lead = f
+		}
+	}
+	f := found{
+		start:   start,
+		server:  server,
+		outcome: lead.outcome,
+		err:     explain(lead, server),
+		detail:  &Detail{Server: server.String(), Transport: lead.reply.transport, Chain: lead.reply.chain},
+	}
+	if lead.err == nil {
+		f.detail.Rcode = rcodeText(lead.reply.rcode)
+	}
+	for _, one := range families {
+		f.add(one)
+	}
+	if f.took == 0 {
+		f.took = time.Since(start)
+	}
+	return f
+}
+
+// rank orders outcomes by how much they say about the name.
+func rank(o probes.Outcome) int {
+	switch o {
+	case probes.OK:
+		return 3
+	case probes.NoSuchName:
+		return 2
+	case probes.NoAddress:
+		return 0
+	}
+	return 1
+}
+
+// add counts in what one family yielded.
+func (f *found) add(one family) {
+	d, r := f.detail, one.reply
+	d.Resent += r.resent
+	f.resent += r.resent
+	d.Truncated = d.Truncated || r.truncated
+	d.Answers = append(d.Answers, r.answers...)
+	if one.err == nil {
+		f.rcodes = append(f.rcodes, r.rcode)
+		if took := r.arrived.Sub(f.start) - r.delay; took > f.took {
+			f.took, f.delay = took, r.delay
+		}
+	}
+	if f.outcome == probes.OK && one.outcome != probes.OK && one.outcome != probes.NoAddress {
+		d.Failed = append(d.Failed, Failure{dns.TypeToString[one.qtype], one.outcome})
+	}
+}
+
+// explain says in words what the outcome says in one.
+func explain(f family, server netip.AddrPort) error {
+	switch {
+	case f.err != nil:
+		return fmt.Errorf("ask %s for %s: %w", server, dns.TypeToString[f.qtype], f.err)
+	case f.outcome == probes.NoAddress:
+		return fmt.Errorf("%s knows the name, but no address of it", server)
+	case f.outcome != probes.OK:
+		return fmt.Errorf("%s says %s", server, rcodeText(f.reply.rcode))
+	}
+	return nil
+}
+
+// rcodeText is the response code as people write it. The set is closed, as it
+// becomes a label.
+func rcodeText(rcode int) string {
+	if text, ok := dns.RcodeToString[rcode]; ok {
+		return text
+	}
+	return "OTHER"
+}

@@ -1,0 +1,10 @@
+//go:build !linux
+
+package resolve
+
+import (
+	"net"
+	"time"
+)
+
+func receiver(conn net.Conn) func() ([]byte, time.Duration, error) { return unstamped(conn) }

@@ -1,0 +1,101 @@
+package resolve
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/miekg/dns"
+
+	"vpcprobe/probes"
+)
+
+const (
+	maxChain   = 16  // CNAMEs to follow
+	maxAnswers = 256 // addresses to take from one reply
+	maxName    = 255 // runes of a name to show
+)
+
+// read takes the packet as the reply to the question, if it is that.
+func (r *reply) read(asked *dns.Msg, packet []byte) bool {
+	m := new(dns.Msg)
+	err := m.Unpack(packet)
+	if !answersTo(asked, m) {
+		return false
+	}
+	r.rcode, r.truncated = m.Rcode, m.Truncated
+	if m.Truncated {
+		return true // possibly in the middle of a record: what there is of it is not looked at
+	}
+	if err != nil {
+		return false
+	}
+	var sound bool
+	r.answers, r.chain, sound = follow(m.Answer, asked.Question[0])
+	return sound
+}
+
+// answersTo reports whether m is a response to the question asked. Some
+// servers say that they failed in a bare header, without the question.
+func answersTo(asked, m *dns.Msg) bool {
+	if m.Id != asked.Id || !m.Response || m.Opcode != dns.OpcodeQuery {
+		return false
+	}
+	if len(m.Question) == 0 {
+		return m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError
+	}
+	want, got := asked.Question[0], m.Question[0]
+	return len(m.Question) == 1 && got.Qtype == want.Qtype && got.Qclass == want.Qclass && strings.EqualFold(got.Name, want.Name)
+}
+
+// follow walks the aliases from the name asked for to its addresses. Records
+// that are not on the way are not looked at. It is false if the aliases go
+// round in circles.
+func follow(section []dns.RR, q dns.Question) (answers []Answer, chain []string, sound bool) {
+	at, ttl := q.Name, ^uint32(0)
+	seen := []string{strings.ToLower(at)}
+	for {
+		alias := aliasOf(section, at)
+		if alias == nil {
+			break
+		}
+		at, ttl = alias.Target, min(ttl, alias.Hdr.Ttl)
+		if slices.Contains(seen, strings.ToLower(at)) || len(chain) == maxChain {
+			return nil, chain, false
+		}
+		seen = append(seen, strings.ToLower(at))
+		chain = append(chain, probes.Scrub(strings.TrimSuffix(at, "."), maxName))
+	}
+	for _, rr := range section {
+		addr, ok := addrOf(rr, q.Qtype)
+		if !ok || !strings.EqualFold(rr.Header().Name, at) || len(answers) == maxAnswers {
+			continue
+		}
+		answers = append(answers, Answer{addr, min(ttl, rr.Header().Ttl)})
+	}
+	return answers, chain, true
+}
+
+func aliasOf(section []dns.RR, name string) *dns.CNAME {
+	for _, rr := range section {
+		if c, ok := rr.(*dns.CNAME); ok && c.Hdr.Class == dns.ClassINET && strings.EqualFold(c.Hdr.Name, name) {
+			return c
+		}
+	}
+	return nil
+}
+
+func addrOf(rr dns.RR, qtype uint16) (netip.Addr, bool) {
+	if rr.Header().Rrtype != qtype || rr.Header().Class != dns.ClassINET {
+		return netip.Addr{}, false
+	}
+	switch rr := rr.(type) {
+	case *dns.A:
+		addr, ok := netip.AddrFromSlice(rr.A.To4())
+		return addr, ok
+	case *dns.AAAA:
+		addr, ok := netip.AddrFromSlice(rr.AAAA.To16())
+		return addr.Unmap(), ok
+	}
+	return netip.Addr{}, false
+}
