@@ -25,6 +25,9 @@ func (d *decoder) check(c *Config, kinds []string) {
 	named := map[string]string{}
 	for i, t := range c.Targets {
 		path := index("targets", i)
+		if d.wrong[path] {
+			continue
+		}
 		if first, ok := named[t.Name]; ok && t.Name != "" {
 			d.complain(join(path, "name"), "%s is the name of %s too: names are unique", quote(t.Name), first)
 		} else {

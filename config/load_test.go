@@ -1,10 +1,18 @@
 package config
 
 import (
+	"errors"
+	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"vpcprobe/probes"
 )
 
 // write puts a configuration file into a folder of its own.
@@ -43,32 +51,181 @@ func complaints(t testing.TB, o Options, text string) []string {
 	}
 	return lines
 }
-func TestTry(t *testing.T){
-	b,_:=os.ReadFile("/tmp/issue.yaml")
-	l:=load(t,string(b))
-	for _,w:=range l.Warnings {t.Log(w)}
-	t.Logf("%+v %+v", *l.Targets[0], *l.Targets[1])
-	for _,c:=range complaints(t,Options{Kinds:[]string{"trace"},Findings:[]string{"private-dns-off"},Env:[]string{"VPCPROBE_EVRY=3","VPCPROBE_PORT_9643_TCP=x","VPCPROBE_TIMEOUT=3"}},`
-listen: 1
-Every: 30
-every: 30
-interval: 5s
-log: 5
-reload: {every: 1d}
-pace: {trcae: 5m}
+
+// says asserts what is said of a text, exactly.
+func says(t *testing.T, o Options, text string, want ...string) {
+	t.Helper()
+	if diff := cmp.Diff(want, complaints(t, o, text)); diff != "" {
+		t.Errorf("%s\n(-want +got)\n%s", text, diff)
+	}
+}
+
+// target is a target that is right; keys are added to it.
+const target = `targets:
+  - name: orders
+    api: a1b2c3d4e5
+    region: eu-west-1
+    stage: prod
+    path: /health
+`
+
+// domain is a custom domain that is right.
+const domain = `targets:
+  - name: web
+    kind: custom-domain
+    domain: api.example.com
+`
+
+func TestDefaults(t *testing.T) {
+	got := load(t, target).Config
+	want := Config{
+		Listen: "127.0.0.1:9643", Every: 30 * time.Second, WhileFailing: 30 * time.Second, Timeout: 5 * time.Second,
+		FollowUp: true, Concurrency: 64,
+		Log: Log{Level: "info", Format: "text"}, Reload: Reload{Every: 10 * time.Second},
+		Targets: []*probes.Target{{
+			Name: "orders", Kind: probes.PrivateAPI, API: "a1b2c3d4e5", Region: "eu-west-1", Stage: "prod",
+			Path: "/health", Method: "GET", Via: []probes.Via{probes.ViaPrivateDNS}, Resolvers: []string{"system"},
+			Port: 443, FollowUp: true, KeyExchange: "classical",
+			Every: 30 * time.Second, WhileFailing: 30 * time.Second, Timeout: 5 * time.Second,
+		}},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestEveryKey(t *testing.T) {
+	l := load(t, `
+listen: 0.0.0.0:9000
+every: 1m
+while_failing: 2s
+timeout: 1500ms
+pace: {trace: 5m}
+follow_up: false
+concurrency: 7
+metrics: {native_histograms: true, emf: true}
+log: {level: debug, format: json}
+reload: {every: 1s, http: true}
+web_config_file: web.yaml
 targets:
-  - name: a
-    kind: private
-    api_ID: 5
-    port: 0443
-    sign: yes
-    dns_name: x
-    expect: {finding: private-dns-of}
-  - name: a
-    api_key: hunter2
-    headers: [{name: host, value: x}, {name: x-a}, {name: X-A, value: "a\nb"}]
-    every: 1ms
-    via: domain
-  - {name: c, kind: custom-domain, domain: 10.0.0.1, stage: x, sign: true, resolvers: [10.0.0.2, "10.0.0.2:53", x], client_certificate: {key: x}}
-`){t.Log(c)}
+  - name: web
+    kind: custom-domain
+    domain: API.Example.com
+    region: cn-north-1
+    dns_suffix: amazonaws.com.cn
+    path: /v1?deep=1
+    method: POST
+    via: [domain]
+    endpoint: {id: vpce-0a1b2c3d, dns_name: vpce-0a1b2c3d-x.execute-api.cn-north-1.vpce.amazonaws.com.cn, addresses: [10.0.1.17, "::ffff:10.0.1.18", fd00::1]}
+    resolvers: [system, 10.0.0.2, "[fd00::2]:5353", fd00::2]
+    port: 8443
+    sign: true
+    profile: probe
+    api_key: {env: KEY}
+    headers: [{name: x-tenant, value: "a: b"}, {name: X-Token, secret: {file: token}}]
+    body: |
+      {"n": 1}
+    expect: {status: [200, 204], body: ^ok, json: [{path: a.0, value: 01}]}
+    recognize: [{finding: throttled, status: 418, header: "X-E: y", body: slow}]
+    follow_up: true
+    key_exchange: hybrid
+    trust: {ca_file: /etc/ca.pem}
+    client_certificate: {certificate: a/client.pem, key: ./client.key, truststore: ../bundle.pem}
+    every: 20s
+    while_failing: 1s
+    timeout: 3s
+    pace: {invoke: 1h}
+`)
+	folder := filepath.Dir(l.Origins["listen"].File)
+	want := Config{
+		Listen: "0.0.0.0:9000", Every: time.Minute, WhileFailing: 2 * time.Second, Timeout: 1500 * time.Millisecond,
+		Pace: map[string]time.Duration{"trace": 5 * time.Minute}, Concurrency: 7,
+		Metrics: Metrics{NativeHistograms: true, EMF: true}, Log: Log{Level: "debug", Format: "json"},
+		Reload: Reload{Every: time.Second, HTTP: true}, WebConfigFile: folder + "/web.yaml",
+		Targets: []*probes.Target{{
+			Name: "web", Kind: probes.CustomDomain, Domain: "api.example.com", Region: "cn-north-1",
+			DNSSuffix: "amazonaws.com.cn", Path: "/v1?deep=1", Method: "POST", Via: []probes.Via{probes.ViaDomain},
+			Endpoint: probes.Endpoint{
+				ID: "vpce-0a1b2c3d", DNSName: "vpce-0a1b2c3d-x.execute-api.cn-north-1.vpce.amazonaws.com.cn",
+				Addresses: []netip.Addr{netip.MustParseAddr("10.0.1.17"), netip.MustParseAddr("10.0.1.18"), netip.MustParseAddr("fd00::1")},
+			},
+			Resolvers: []string{"system", "10.0.0.2:53", "[fd00::2]:5353", "[fd00::2]:53"},
+			Port:      8443, Sign: true, Profile: "probe", APIKey: probes.Secret{Env: "KEY"},
+			Headers:   []probes.Header{{Name: "X-Tenant", Value: "a: b"}, {Name: "X-Token", Secret: probes.Secret{File: folder + "/token"}}},
+			Body:      "{\"n\": 1}\n",
+			Expect:    probes.Expect{Status: []int{200, 204}, Body: "^ok", JSON: []probes.Equals{{Path: "a.0", Value: "01"}}},
+			Recognize: []probes.Recognize{{Finding: "throttled", Status: 418, Header: "X-E: y", Body: "slow"}},
+			FollowUp:  true, KeyExchange: "hybrid", Trust: probes.Trust{CAFile: "/etc/ca.pem"},
+			ClientCertificate: probes.ClientCertificate{Certificate: folder + "/a/client.pem", Key: folder + "/client.key", Truststore: filepath.Dir(folder) + "/bundle.pem"},
+			Every:             20 * time.Second, WhileFailing: time.Second, Timeout: 3 * time.Second,
+			Pace: map[string]time.Duration{"invoke": time.Hour, "trace": 5 * time.Minute},
+		}},
+	}
+	if diff := cmp.Diff(want, l.Config, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestInheritance(t *testing.T) {
+	l := load(t, `
+every: 20s
+while_failing: 4s
+timeout: 2s
+pace: {trace: 5m, invoke: 1m}
+follow_up: false
+targets:
+  - {name: a, kind: custom-domain, domain: a.example}
+  - {name: b, kind: custom-domain, domain: b.example, every: 1s, timeout: 1s, follow_up: true, pace: {trace: 1m}}
+  - {name: c, kind: custom-domain, domain: c.example, while_failing: 1s, follow_up: false}
+`)
+	type inherits struct {
+		Every, WhileFailing, Timeout, Trace, Invoke time.Duration
+		FollowUp                                    bool
+	}
+	want := []inherits{
+		{20 * time.Second, 4 * time.Second, 2 * time.Second, 5 * time.Minute, time.Minute, false},
+		{time.Second, time.Second, time.Second, time.Minute, time.Minute, true}, // never less often while failing
+		{20 * time.Second, time.Second, 2 * time.Second, 5 * time.Minute, time.Minute, false},
+	}
+	for i, c := range l.Targets {
+		got := inherits{c.Every, c.WhileFailing, c.Timeout, c.Pace["trace"], c.Pace["invoke"], c.FollowUp}
+		if got != want[i] {
+			t.Errorf("%s: got %v, want %v", c.Name, got, want[i])
+		}
+	}
+}
+
+// Targets must not share what they inherit: a change for one would be one for all.
+func TestInheritedPacesAreCopies(t *testing.T) {
+	l := load(t, "pace: {trace: 5m}\n"+domain+"  - {name: b, kind: custom-domain, domain: b.example}\n")
+	l.Targets[0].Pace["trace"] = 0
+	if l.Targets[1].Pace["trace"] != 5*time.Minute || l.Pace["trace"] != 5*time.Minute {
+		t.Error("the paces are one map")
+	}
+}
+
+func TestUnreadableFiles(t *testing.T) {
+	_, err := Load(Options{Path: filepath.Join(t.TempDir(), "none.yaml")})
+	if !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a missing file: %v", err)
+	}
+	folder := t.TempDir()
+	_, err = Load(Options{Path: folder})
+	if want := "reading the configuration: " + folder + " is a folder: name the file in it"; err == nil || err.Error() != want {
+		t.Errorf("a folder: got %v, want %s", err, want)
+	}
+	path := write(t, strings.Repeat("# nothing\n", largest/10+1))
+	_, err = Load(Options{Path: path})
+	if want := path + ": is larger than 16 MiB, which no configuration is\n1 problem. Nothing was started."; err == nil || err.Error() != want {
+		t.Errorf("a huge file: got %v, want %s", err, want)
+	}
+}
+
+// The file that the documentation begins with, and the one for beginners.
+func TestExamplesLoad(t *testing.T) {
+	for _, path := range []string{"testdata/orders.yaml", "starter.yaml"} {
+		if _, err := Load(Options{Path: path, Kinds: []string{"trace"}, Findings: []string{"api-key-missing"}}); err != nil {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
 }

@@ -75,6 +75,9 @@ func (d *decoder) text(s string, f field, folder string) (string, error) {
 }
 
 func mismatch(s string, f field) error {
+	if f.Format == "variable" { // what was written may be the secret itself
+		return errors.New("is not the name of an environment variable: a secret is never written here")
+	}
 	err := fmt.Errorf("%s does not match %s", quote(s), f.Pattern)
 	if f.Example != "" {
 		err = fmt.Errorf("%w (an example: %s)", err, f.Example)

@@ -9,6 +9,9 @@ import (
 // unknownKey says what is wrong with a key that a mapping of type t does not
 // have: it is misspelled, has another name, or belongs elsewhere.
 func unknownKey(key string, t reflect.Type, path string) string {
+	if isSecret(t) {
+		return "unknown key (one of file, env): a secret is never written here"
+	}
 	var valid []string
 	for _, f := range fieldsOf(t) {
 		valid = append(valid, f.Key)

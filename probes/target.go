@@ -17,7 +17,8 @@ import (
 // Schema and its documents are made from them. config is the key, doc what it
 // means, default what applies when it is absent; required, enum, pattern, min,
 // max and format say what is accepted. The formats are file (a path, relative
-// to the configuration file), host, regexp (RE2), resolver and finding.
+// to the configuration file), host, regexp (RE2), resolver, finding and
+// variable (of the environment).
 type Target struct {
 	Name   string     `config:"name" required:"true" pattern:"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$" doc:"Label of the target in output and metrics; unique."`
 	Kind   TargetKind `config:"kind" enum:"private-api,custom-domain" default:"private-api" doc:"What is called: a private-api through its VPC endpoint, or a custom-domain: any HTTPS host, such as a regional or private custom domain or a load balancer in front of the endpoint."`
@@ -126,7 +127,7 @@ type ClientCertificate struct {
 // A Secret says where a secret is kept. It never holds one.
 type Secret struct {
 	File string `config:"file" format:"file" doc:"A file that holds it."`
-	Env  string `config:"env" pattern:"^[A-Za-z_][A-Za-z0-9_]*$" doc:"An environment variable that holds it."`
+	Env  string `config:"env" format:"variable" pattern:"^[A-Za-z_][A-Za-z0-9_]*$" doc:"An environment variable that holds it."`
 }
 
 // Given reports whether the secret was configured.
