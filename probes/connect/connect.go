@@ -1,43 +1,196 @@
-// Package connect opens a TCP connection to every address of the target.
+// Package connect opens a TCP connection to every address of the target, as
+// telnet does to one, and says how that ended and how long the path is.
+//
+// It sends nothing. Whether an open port leads to API Gateway is for the steps
+// above to find out.
 package connect
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
 	"net"
+	"net/netip"
+	"time"
 
 	"vpcprobe/probes"
 )
 
 const name = "connect"
 
+// defaultTimeout bounds a connection of a target that has no timeout.
+const defaultTimeout = 5 * time.Second
+
+// minPatience is how long to wait at least for what an accepting peer may do
+// next.
+const minPatience = 50 * time.Millisecond
+
 // Kind connects to every address.
 var Kind = probes.Kind{
-	Name:  name,
-	Doc:   "opens a TCP connection to every address of the endpoint (replaces telnet)",
-	Per:   probes.PerLane,
-	Rules: Rules,
+	Name:    name,
+	Doc:     "opens a TCP connection to every address of the endpoint (replaces telnet)",
+	Per:     probes.PerLane,
+	Metrics: []*probes.Metric{up, connectTime, probes.Delay},
+	Rules:   Rules,
 	New: func(sys probes.System) probes.Constructor {
-		return func(t *probes.Target) (probes.Probe, error) { return nil, nil }
+		return func(t *probes.Target) (probes.Probe, error) { return &probe{sys.Network, t.Timeout, speaksIPv6}, nil }
 	},
 }
 
-// Rules are the root causes that connecting shows.
-var Rules = []*probes.Rule{}
+var (
+	up = &probes.Metric{
+		Name:   "tcp_up",
+		Help:   "Whether the address accepted the latest connection and held it (1) or not (0).",
+		Labels: []string{"address"},
+	}
+	connectTime = &probes.Metric{
+		Name:   "tcp_connect_seconds",
+		Help:   "Seconds from SYN to SYN/ACK of the latest connection, by the kernel's clock where it has one.",
+		Labels: []string{"address"},
+	}
+)
 
-// Detail is what the kernel says of a connection.
-type Detail struct{}
+// A Detail is what the kernel knows of a connection.
+type Detail struct {
+	// RTT is the time from SYN to SYN/ACK. Kernel says that the kernel
+	// measured it (TCP_INFO), so that it holds on a busy machine, too.
+	RTT    time.Duration `json:"rtt_ns"`
+	Kernel bool          `json:"kernel"`
 
-// Of returns the detail of a connection, or nil if o is none.
-func Of(o probes.Observation) *Detail { d, _ := o.Detail.(*Detail); return d }
+	Local   netip.AddrPort `json:"local,omitzero"`
+	MSS     int            `json:"mss,omitempty"`     // bytes of a segment that may be sent
+	PMTU    int            `json:"pmtu,omitempty"`    // bytes of a packet, as far as the kernel knows
+	Retried int            `json:"retried,omitempty"` // SYNs that had to be sent again
+}
 
-// OK reports whether the latest connection on the lane went well.
+// String is the connection in a line.
+func (d *Detail) String() string {
+	s := fmt.Sprintf("open, RTT %v from %v", d.RTT.Round(time.Microsecond), d.Local)
+	if d.MSS > 0 {
+		s += fmt.Sprintf(", MSS %d", d.MSS)
+	}
+	if d.Retried > 0 {
+		s += fmt.Sprintf(", %d SYNs sent again", d.Retried)
+	}
+	return s
+}
+
+// Of returns the detail of a connection that was accepted, or nil.
+func Of(o probes.Observation) *Detail {
+	d, _ := o.Detail.(*Detail)
+	return d
+}
+
+// OK reports whether the latest connection on the lane was accepted and held.
 func OK(seen probes.Evidence, lane probes.Lane) bool {
 	o, ok := seen.On(name, lane)
 	return ok && o.Outcome == probes.OK
 }
 
-// Dial connects to the lane's address; ctx bounds it.
+// Dial connects to the lane's address; ctx bounds it. The connection is nil
+// unless the outcome is OK.
+//
+// A [net.Dialer] does not offer Multipath TCP unless told to, and a Network
+// should not: middleboxes that drop unknown options would look like silence.
 func Dial(ctx context.Context, network probes.Network, lane probes.Lane) (net.Conn, probes.Observation) {
+	o := probes.Observation{Via: lane.Via, Name: lane.ServerName, Addr: lane.Addr, Start: time.Now()}
 	conn, err := network.DialContext(ctx, "tcp", lane.Addr.String())
-	return conn, probes.Observation{Addr: lane.Addr, Via: lane.Via, Name: lane.ServerName, Outcome: probes.Classify(err), Err: err}
+	took := time.Since(o.Start)
+	o.Outcome, o.Err = probes.Classify(err), err
+	if err != nil {
+		o.Phases = []probes.Phase{{Name: probes.PhaseConnect, Took: took}}
+		return nil, o
+	}
+	d := inquire(conn)
+	if !d.Kernel || d.RTT > took {
+		d.RTT, d.Kernel = took, false
+	}
+	o.Detail = d
+	o.Phases = []probes.Phase{{Name: probes.PhaseConnect, Took: d.RTT}}
+	if d.Kernel {
+		o.Values = append(o.Values, probes.Delay.Is((took - d.RTT).Seconds()))
+	}
+	return conn, o
+}
+
+// inquire asks the kernel about the connection.
+func inquire(conn net.Conn) *Detail {
+	d := new(Detail)
+	if local, ok := conn.LocalAddr().(*net.TCPAddr); ok {
+		d.Local = local.AddrPort()
+	}
+	info(conn, d)
+	return d
+}
+
+type probe struct {
+	network probes.Network
+	timeout time.Duration
+	ipv6    func() bool // whether this machine speaks it
+}
+
+// Probe implements [probes.Probe].
+func (p *probe) Probe(ctx context.Context, seen probes.Evidence, line *probes.Line) []probes.Observation {
+	timeout := p.timeout
+	if timeout == 0 {
+		timeout = defaultTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+
+	conn, o := Dial(ctx, p.network, line.Lane)
+	if conn != nil && !line.More {
+		o.Outcome, o.Err = linger(ctx, conn, Of(o).RTT)
+	}
+	if o.Outcome == probes.OK {
+		line.Conn = conn
+	} else if conn != nil {
+		conn.Close()
+	}
+	if foreignFamily(seen, line.Lane, o) && !p.ipv6() {
+		o.Outcome = probes.Skipped
+	}
+	o.Values = append(o.Values, readings(seen, line.Lane, o)...)
+	return []probes.Observation{o}
+}
+
+// readings returns the numbers of an address. Lanes that share one would
+// contradict each other, so only the first of them speaks.
+func readings(seen probes.Evidence, lane probes.Lane, o probes.Observation) []probes.Value {
+	for _, l := range seen.Lanes {
+		if l.Addr == lane.Addr {
+			if l.Via != lane.Via {
+				return nil
+			}
+			break
+		}
+	}
+	if o.Outcome != probes.OK && !o.Outcome.Blames() {
+		return nil
+	}
+	values := []probes.Value{up.If(o.Outcome == probes.OK)}
+	if d := Of(o); d != nil {
+		values = append(values, connectTime.Is(d.RTT.Seconds()))
+	}
+	return values
+}
+
+// linger waits a moment for what an accepting peer does next. Some, or devices
+// before them, accept only to reset or to hang up: such a port is not open.
+// Since nothing follows on this connection, what the peer says first is read.
+func linger(ctx context.Context, conn net.Conn, rtt time.Duration) (probes.Outcome, error) {
+	conn.SetReadDeadline(time.Now().Add(max(2*rtt, minPatience)))
+	defer context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })()
+	_, err := conn.Read(make([]byte, 1))
+	switch {
+	case errors.Is(ctx.Err(), context.Canceled):
+		return probes.Aborted, ctx.Err()
+	case err == nil, probes.Classify(err) == probes.Timeout:
+		conn.SetReadDeadline(time.Time{})
+		return probes.OK, nil
+	case errors.Is(err, io.EOF):
+		return probes.Closed, fmt.Errorf("accepted, then closed: %w", err)
+	}
+	return probes.Classify(err), fmt.Errorf("accepted, then: %w", err)
 }

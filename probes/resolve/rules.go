@@ -27,7 +27,7 @@ const (
 	wrongAddresses      = "wrong-addresses"
 	namesDisagree       = "names-disagree"
 	addressesOutdated   = "addresses-outdated"
-	nameserverSilent    = "nameserver-silent"
+	nameserverFailing    = "nameserver-failing"
 	oneFamilyFailing    = "one-family-failing"
 )
 
@@ -172,8 +172,8 @@ var Rules = []*probes.Rule{
 		Source:   docInvoke,
 	}),
 	{
-		ID:       nameserverSilent,
-		Title:    "The first nameserver of resolv.conf does not answer",
+		ID:       nameserverFailing,
+		Title:    "The first nameserver of resolv.conf does not work",
 		Severity: probes.Warning,
 		Means:    "Names resolve, but only after a server that comes earlier in resolv.conf has failed. Every lookup of every program on this host waits for it first, five seconds unless configured otherwise; some give up before.",
 		Fix:      "Remove the dead server from resolv.conf, or from where it comes: the VPC's DHCP options set (`aws ec2 describe-dhcp-options`), systemd-resolved, or the pod's dnsConfig.",
@@ -216,7 +216,7 @@ func failedOver(seen probes.Evidence) (probes.Certainty, []probes.Observation) {
 	var because []probes.Observation
 	for _, o := range seen.Of(name) {
 		d := Of(o)
-		if d == nil || o.Resolver != System || d.Transport == OverHosts || d.Rcode == "" {
+		if d == nil || o.Resolver != System || d.Transport == OverHosts || d.Rcode == "" || failed(o.Outcome) {
 			continue
 		}
 		if len(d.Tried) == 0 {
