@@ -141,7 +141,7 @@ func textOf(v reflect.Value) string {
 	}
 	s := v.String()
 	if holdsSecret(s) {
-		s = probes.Scrub(s, len(s))
+		s = scrubbed(s)
 	}
 	return unexpanded(s)
 }

@@ -99,53 +99,50 @@ func absent(n *yaml.Node) bool {
 	return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null"
 }
 
-// yamlLine finds the line in an error of the YAML library.
-var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
-
 // unknownAnchor is an error that the library gives without a line.
 var unknownAnchor = regexp.MustCompile(`^unknown anchor '(.*)' referenced`)
 
 // plainWords say what the YAML library's errors usually come from.
 var plainWords = []struct{ text, words string }{
-	{"mapping values are not allowed", `a colon where no key is expected: check the indentation of this line and the one before, and quote a value that holds ": "`},
-	{"did not find expected key", "this line does not continue the mapping before it: check the indentation, and that quotes and brackets above are closed"},
-	{"did not find expected '-' indicator", `this line does not continue the list before it: check the indentation and the "- "`},
+	{"mapping values are not allowed", `a colon where no key is expected: check the indentation, and quote a value that holds ": "`},
+	{"did not find expected key", "this line does not continue the mapping before it: check its indentation, quotes and brackets"},
+	{"did not find expected '-' indicator", `this line does not continue the list before it: check its indentation and the "- "`},
 	{"could not find expected ':'", `a key without ": ", or a line that is indented wrongly`},
 	{"did not find expected ',' or", "a [ or { is not closed, or a comma is missing"},
 	{"found unexpected end of stream", "a quote is not closed"},
-	{"did not find expected node content", "a value is missing or starts with a character that needs quotes"},
+	{"did not find expected node content", "a value is missing, or starts with a character that needs quotes"},
 	{"cannot start any token", "a value that starts with this character needs quotes"},
 	{"found unknown escape character", `an unknown escape after \: use 'single quotes' for text with backslashes`},
 	{"mapping keys are not allowed", "a key where none is expected: check the indentation"},
-	{"control characters are not allowed", "the file holds control characters: it is not a text file, or was damaged"},
-	{"UTF-8", "the file is not UTF-8 text"},
-	{"UTF-16", "the file is not UTF-8 text"},
+	{"control characters are not allowed", "control characters: this is not a text file, or it was damaged"},
+	{"UTF-8", "this is not UTF-8 text"},
+	{"UTF-16", "this is not UTF-8 text"},
 }
+
+// yamlPrefix begins the errors of the YAML library. Their lines are of no use:
+// of the place where the construct began, or one too low, or missing.
+var yamlPrefix = regexp.MustCompile(`^yaml: (line \d+: )?`)
 
 // brokenYAML reports a syntax error in plain words.
 func (d *decoder) brokenYAML(err error, text []byte) {
-	message := err.Error()
-	line := 1
-	if m := yamlLine.FindStringSubmatch(message); m != nil {
-		line = max(1, atoi(m[1]))
-		message = message[len(m[0]):]
-	}
+	message := yamlPrefix.ReplaceAllString(err.Error(), "")
 	if m := unknownAnchor.FindStringSubmatch(message); m != nil {
 		line, column := find(text, "*"+m[1])
 		d.problem(line, column, "", "aliases are not supported: write the value out")
 		return
 	}
-	if tab := tabIndent(text, line); tab > 0 {
-		d.problem(tab, 1, "", "a tab in the indentation: YAML is indented with spaces")
+	line, column, tab := brokenLine(text)
+	if tab {
+		d.problem(line, 1, "", "a tab in the indentation: YAML is indented with spaces")
 		return
 	}
 	for _, p := range plainWords {
 		if strings.Contains(message, p.text) {
-			d.problem(line, 1, "", p.words+" (YAML: "+clip(message)+")")
+			d.problem(line, column, "", p.words+" (YAML: "+clip(message)+")")
 			return
 		}
 	}
-	d.problem(line, 1, "", "not YAML: "+clip(message))
+	d.problem(line, column, "", "not YAML: "+clip(message))
 }
 
 // find returns line and column where a word stands first.
@@ -155,24 +152,77 @@ func find(text []byte, word string) (line, column int) {
 	return len(lines), utf8.RuneCount(lines[len(lines)-1]) + 1
 }
 
+// attempts bounds the search for the broken line.
+const attempts = 300
+
+// brokenLine finds the line that broke the YAML: the one after the longest
+// piece of the file that can be read. If a quote or bracket is never closed, it
+// is the one that opens it. tab says that the line is indented with a tab.
+func brokenLine(text []byte) (line, column int, tab bool) {
+	reader := &lineReader{text: text}
+	readable(reader)
+	last := reader.lines
+	var ends []int
+	for i, c := range text {
+		if c == '\n' {
+			ends = append(ends, i+1)
+		}
+	}
+	line = max(1, last)
+	for n := last - 1; n >= 0 && n > last-attempts; n-- {
+		if n == 0 || n <= len(ends) && readable(bytes.NewReader(text[:ends[n-1]])) {
+			line = n + 1
+			break
+		}
+	}
+	start := 0
+	if line > 1 {
+		start = ends[line-2]
+	}
+	indent := text[start : len(text)-len(bytes.TrimLeft(text[start:], " \t"))]
+	return line, len(indent) + 1, bytes.ContainsRune(indent, '\t')
+}
+
+// readable reports whether all that r gives is YAML.
+func readable(r io.Reader) bool {
+	documents := yaml.NewDecoder(r)
+	for {
+		var n yaml.Node
+		if err := documents.Decode(&n); err != nil {
+			return errors.Is(err, io.EOF)
+		}
+	}
+}
+
+// A lineReader hands out one line at a time and counts them, which tells how
+// far its reader came.
+type lineReader struct {
+	text  []byte
+	lines int  // begun
+	amid  bool // the last line that was begun has more
+}
+
+func (r *lineReader) Read(b []byte) (int, error) {
+	if len(r.text) == 0 {
+		return 0, io.EOF
+	}
+	if !r.amid {
+		r.lines++
+	}
+	n := bytes.IndexByte(r.text, '\n') + 1
+	if n == 0 {
+		n = len(r.text)
+	}
+	n = copy(b, r.text[:n])
+	r.amid = n > 0 && r.text[n-1] != '\n'
+	r.text = r.text[n:]
+	return n, nil
+}
+
 func atoi(digits string) int {
 	n, err := strconv.Atoi(digits)
 	if err != nil {
 		return 0
 	}
 	return n
-}
-
-// tabIndent returns the line, at most one away from the one given, that is
-// indented with a tab, or 0. The library is sometimes off by one.
-func tabIndent(text []byte, line int) int {
-	number := 0
-	for l := range bytes.Lines(text) {
-		number++
-		indent := l[:len(l)-len(bytes.TrimLeft(l, " \t"))]
-		if number >= line-1 && number <= line+1 && bytes.ContainsRune(indent, '\t') {
-			return number
-		}
-	}
-	return 0
 }
