@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -141,9 +142,17 @@ func NewDocument(version string, at time.Time, rounds []Round) Document {
 
 func summarize(rounds []Round) Summary {
 	s := Summary{Targets: len(rounds)}
-	count := map[Verdict]*int{Reachable: &s.Reachable, Degraded: &s.Degraded, Unreachable: &s.Unreachable, Unknown: &s.Unknown}
 	for _, r := range rounds {
-		*count[r.Verdict]++
+		switch r.Verdict {
+		case Reachable:
+			s.Reachable++
+		case Degraded:
+			s.Degraded++
+		case Unreachable:
+			s.Unreachable++
+		default:
+			s.Unknown++
+		}
 		for _, f := range r.Findings {
 			switch {
 			case f.Expected:
@@ -250,12 +259,15 @@ func Text(o probes.Observation) string {
 }
 
 // isNil reports whether a detail is a nil pointer: it has nothing to say.
-func isNil(detail any) bool { return string(raw(detail)) == "null" }
+func isNil(detail any) bool {
+	v := reflect.ValueOf(detail)
+	return v.Kind() == reflect.Pointer && v.IsNil()
+}
 
 // raw is the JSON form of a kind's detail. What cannot be rendered is left out
 // rather than spoiling the document.
 func raw(detail any) json.RawMessage {
-	if detail == nil {
+	if detail == nil || isNil(detail) {
 		return nil
 	}
 	var b bytes.Buffer

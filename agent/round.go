@@ -33,8 +33,8 @@ const (
 	// Reachable: every name resolves, every lane that callers take went well
 	// on all its steps, and there are no findings.
 	Reachable Verdict = "reachable"
-	// Degraded: some lane or lookup fails while others work, or callers
-	// succeed but there are findings.
+	// Degraded: some lane or lookup fails while others work or could not be
+	// tried, or callers succeed but there are findings.
 	Degraded Verdict = "degraded"
 	// Unreachable: something is to blame, and no lane that callers take works.
 	Unreachable Verdict = "unreachable"
