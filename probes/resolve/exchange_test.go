@@ -1,0 +1,503 @@
+package resolve
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/miekg/dns"
+
+	"vpcprobe/probes"
+)
+
+// lookUp asks the first resolver for the API's name only.
+func lookUp(t *testing.T, h dns.Handler, timeout time.Duration) probes.Observation {
+	t.Helper()
+	w := world{target: orders(), resolvers: one(h)}
+	onlyAddresses(&w.target)
+	w.target.Timeout = timeout
+	return w.walk(t).Of(name)[0]
+}
+
+// values sums up the readings of a metric, by its own labels.
+func values(o probes.Observation, m *probes.Metric) map[string]float64 {
+	sums := map[string]float64{}
+	for _, v := range o.Values {
+		if v.Metric == m {
+			sums[fmt.Sprint(v.Labels)] += v.V
+		}
+	}
+	return sums
+}
+
+func TestAnAnswerIsKeptWhole(t *testing.T) {
+	t.Parallel()
+	w := world{
+		target:    orders(),
+		resolvers: one(healthy().with(api, "cname.example.com").with("cname.example.com", endpoint).with(endpoint, "10.0.1.17", "fd00::17")),
+	}
+	onlyAddresses(&w.target)
+	o := w.walk(t).Of(name)[0]
+	want := &Detail{
+		Server:     first,
+		Transport:  OverUDP,
+		Rcode:      "NOERROR",
+		Answers:    []Answer{{netip.MustParseAddr("10.0.1.17"), 20}, {netip.MustParseAddr("fd00::17"), 20}},
+		Chain:      []string{"cname.example.com", endpoint},
+		Matching:   addrs("10.0.1.17"),
+		Missing:    addrs("10.0.2.23"),
+		Unexpected: nil,
+	}
+	if diff := cmp.Diff(want, Of(o), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+		t.Errorf("detail (-want +got):\n%s", diff)
+	}
+	if o.Via != probes.ViaPrivateDNS || o.Name != api || o.Resolver != first || o.Addr.String() != first || o.Outcome != probes.OK || o.Err != nil {
+		t.Errorf("observation %+v", o)
+	}
+	for _, tt := range []struct {
+		metric *probes.Metric
+		want   map[string]float64
+	}{
+		{answersMatch, map[string]float64{"[]": 1}},
+		{missingAddresses, map[string]float64{"[]": 1}},
+		{unexpectedAddresses, map[string]float64{"[]": 0}},
+		{answerTTL, map[string]float64{"[]": 20}},
+		{responses, map[string]float64{"[NOERROR]": 2}},
+		{retransmissions, map[string]float64{}},
+	} {
+		if diff := cmp.Diff(tt.want, values(o, tt.metric)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.metric.Name, diff)
+		}
+	}
+}
+
+func TestTheComparisonIsOfSets(t *testing.T) {
+	t.Parallel()
+	o := lookUp(t, healthy().with(api, public, "10.0.2.23", "10.0.9.9", "10.0.2.23"), 5*time.Second)
+	d := Of(o)
+	for _, tt := range []struct {
+		what      string
+		got, want []netip.Addr
+	}{
+		{"matching", d.Matching, addrs("10.0.2.23")},
+		{"missing", d.Missing, addrs("10.0.1.17")},
+		{"unexpected", d.Unexpected, addrs("10.0.9.9", public)},
+		{"public", d.Public, addrs(public)},
+	} {
+		if !slices.Equal(tt.got, tt.want) {
+			t.Errorf("%s: %v, want %v", tt.what, tt.got, tt.want)
+		}
+	}
+	if o.Outcome != probes.Elsewhere || o.Err == nil {
+		t.Errorf("outcome %s (%v), want elsewhere", o.Outcome, o.Err)
+	}
+}
+
+// The bounds of what is public, on both sides.
+func TestIsPublic(t *testing.T) {
+	for addr, want := range map[string]bool{
+		"9.255.255.255": true, "10.0.0.0": false, "10.255.255.255": false, "11.0.0.0": true,
+		"100.63.255.255": true, "100.64.0.0": false, "100.127.255.255": false, "100.128.0.0": true,
+		"126.255.255.255": true, "127.0.0.1": false, "169.254.1.1": false, "172.15.255.255": true,
+		"172.16.0.0": false, "172.31.255.255": false, "172.32.0.0": true, "192.167.255.255": true,
+		"192.168.0.1": false, "203.0.113.7": true, "224.0.0.1": false, "0.0.0.0": false, "255.255.255.255": false,
+		"2600:1f18::1": true, "fd00::1": false, "fc00::1": false, "fe80::1": false, "::1": false, "::": false, "ff02::1": false,
+	} {
+		if got := isPublic(netip.MustParseAddr(addr)); got != want {
+			t.Errorf("%s public: %v, want %v", addr, got, want)
+		}
+	}
+}
+
+// Outcomes of replies that real servers give.
+func TestOutcomeOfAnswer(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		server  dns.Handler
+		outcome probes.Outcome
+		rcode   string
+	}{
+		{"addresses", healthy(), probes.OK, "NOERROR"},
+		{"NXDOMAIN", zone{}, probes.NoSuchName, "NXDOMAIN"},
+		{"NXDOMAIN at the end of an alias", zone{api: {"gone.example.com"}}, probes.NoSuchName, "NXDOMAIN"},
+		{"NODATA", zone{api: {"NOERROR"}}, probes.NoAddress, "NOERROR"},
+		{"SERVFAIL", says(dns.RcodeServerFailure), probes.ServerFailed, "SERVFAIL"},
+		{"REFUSED", says(dns.RcodeRefused), probes.ServerFailed, "REFUSED"},
+		{"NOTIMP", says(dns.RcodeNotImplemented), probes.ServerFailed, "NOTIMP"},
+		{"FORMERR", says(dns.RcodeFormatError), probes.ServerFailed, "FORMERR"},
+		{"an rcode nobody knows", says(12), probes.ServerFailed, "OTHER"},
+		{"alias loop", zone{api: {"b.example.com"}, "b.example.com": {api}}, probes.BadReply, ""},
+		{"alias to itself", zone{api: {api}}, probes.BadReply, ""},
+		{"only IPv6", zone{api: {"fd00::17"}}, probes.OK, "NOERROR"},
+		{"A fails, AAAA empty", byType(says(dns.RcodeServerFailure), zone{api: {"NOERROR"}}), probes.ServerFailed, "SERVFAIL"},
+		{"A empty, AAAA fails", byType(zone{api: {"NOERROR"}}, says(dns.RcodeServerFailure)), probes.ServerFailed, "SERVFAIL"},
+		{"A fails, AAAA does not exist", byType(says(dns.RcodeServerFailure), zone{}), probes.NoSuchName, "NXDOMAIN"},
+		{"A fails, AAAA answers", byType(says(dns.RcodeServerFailure), zone{api: {"fd00::17"}}), probes.OK, "NOERROR"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			timeout := 5 * time.Second
+			if tt.outcome == probes.BadReply {
+				timeout = time.Second
+			}
+			o := lookUp(t, tt.server, timeout)
+			if o.Outcome != tt.outcome || Of(o).Rcode != tt.rcode {
+				t.Errorf("%s %q (%v), want %s %q", o.Outcome, Of(o).Rcode, o.Err, tt.outcome, tt.rcode)
+			}
+			if (o.Err == nil) != (tt.outcome == probes.OK) {
+				t.Errorf("error %v with outcome %s", o.Err, o.Outcome)
+			}
+		})
+	}
+}
+
+// big is more addresses than fit into the datagram we offer to take.
+func big() zone {
+	var data []string
+	for i := range 120 {
+		data = append(data, fmt.Sprintf("10.0.1.%d", i+1))
+	}
+	return zone{api: data, endpoint: {"10.0.1.17"}}
+}
+
+// truncating cuts answers over UDP as servers do, to the size that we offer.
+func truncating(z zone) dns.Handler {
+	return dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+		m := z.answer(q)
+		if _, ok := w.RemoteAddr().(*net.UDPAddr); ok {
+			m.Truncate(int(q.IsEdns0().UDPSize()))
+		}
+		w.WriteMsg(m)
+	})
+}
+
+func TestTruncatedAnswerIsAskedForAgainOverTCP(t *testing.T) {
+	t.Parallel()
+	o := lookUp(t, truncating(big()), 5*time.Second)
+	d := Of(o)
+	if len(d.Answers) != 120 || d.Transport != OverTCP || !d.Truncated {
+		t.Errorf("%d answers over %s, truncated %v, want 120 over tcp: %v", len(d.Answers), d.Transport, d.Truncated, o.Err)
+	}
+}
+
+// A server that cuts in the middle of a record, as old ones do, is no liar.
+func TestTruncatedInTheMiddleOfARecord(t *testing.T) {
+	t.Parallel()
+	h := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+		m := healthy().answer(q)
+		if _, ok := w.RemoteAddr().(*net.TCPAddr); ok {
+			w.WriteMsg(m)
+			return
+		}
+		m.Truncated = true
+		packet, err := m.Pack()
+		if err != nil {
+			panic(err)
+		}
+		w.Write(packet[:len(packet)-3])
+	})
+	if o := lookUp(t, h, 5*time.Second); o.Outcome != probes.OK || len(Of(o).Answers) != 2 {
+		t.Errorf("%s: %v (%v), want ok with 2 addresses", o.Outcome, o.Detail, o.Err)
+	}
+}
+
+func TestTruncatedAnswerNeedsTCP(t *testing.T) {
+	t.Parallel()
+	target := orders()
+	onlyAddresses(&target)
+	net := network(t, one(truncating(big())))
+	delete(net, "tcp "+first) // no route for TCP
+	probe, err := Kind.New(probes.System{Network: net})(&target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := probes.Evidence{Target: &target}
+	seen = seen.With(name, probe.Probe(t.Context(), seen, nil))
+	if diff := cmp.Diff([]string{"resolver-tcp-blocked certain"}, findings(seen)); diff != "" {
+		t.Errorf("findings (-want +got):\n%s", diff)
+	}
+	if o := seen.Of(name)[0]; o.Outcome != probes.Unreachable {
+		t.Errorf("outcome %s, want unreachable", o.Outcome)
+	}
+}
+
+// forgetful ignores the first n questions of each type.
+func forgetful(n int32, h dns.Handler) dns.Handler {
+	var asked [2]atomic.Int32
+	return dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+		i := 0
+		if q.Question[0].Qtype == dns.TypeAAAA {
+			i = 1
+		}
+		if asked[i].Add(1) > n {
+			h.ServeDNS(w, q)
+		}
+	})
+}
+
+func TestOneLostDatagramIsNoOutage(t *testing.T) {
+	t.Parallel()
+	o := lookUp(t, forgetful(1, healthy()), 3*time.Second)
+	if o.Outcome != probes.OK || Of(o).Resent != 2 {
+		t.Errorf("%s with %d questions sent again, want ok with 2: %v", o.Outcome, Of(o).Resent, o.Err)
+	}
+	if diff := cmp.Diff(map[string]float64{"[]": 2}, values(o, retransmissions)); diff != "" {
+		t.Errorf("retransmissions (-want +got):\n%s", diff)
+	}
+}
+
+func TestTwoLostDatagramsAreOne(t *testing.T) {
+	t.Parallel()
+	if o := lookUp(t, forgetful(2, healthy()), 500*time.Millisecond); o.Outcome != probes.Timeout || Of(o).Resent != 2 {
+		t.Errorf("%s with %d questions sent again, want timeout with 2", o.Outcome, Of(o).Resent)
+	}
+}
+
+func TestServerWithoutEDNS(t *testing.T) {
+	t.Parallel()
+	h := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+		if q.IsEdns0() != nil {
+			w.WriteMsg(new(dns.Msg).SetRcode(q, dns.RcodeFormatError))
+			return
+		}
+		healthy().ServeDNS(w, q)
+	})
+	o := lookUp(t, h, 5*time.Second)
+	if o.Outcome != probes.OK || len(Of(o).Answers) != 2 {
+		t.Errorf("%s: %v (%v), want ok with 2 addresses", o.Outcome, o.Detail, o.Err)
+	}
+}
+
+// rawServer answers each datagram with the packets that the function makes.
+func rawServer(t *testing.T, replies func(q *dns.Msg, packet []byte) [][]byte) routes {
+	t.Helper()
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		buf := make([]byte, 65536)
+		for {
+			n, from, err := conn.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			q := new(dns.Msg)
+			if q.Unpack(buf[:n]) != nil {
+				continue
+			}
+			for _, p := range replies(q, slices.Clone(buf[:n])) {
+				conn.WriteTo(p, from)
+			}
+		}
+	}()
+	t.Cleanup(func() { conn.Close(); <-done })
+	return routes{"udp " + first: conn.LocalAddr().String()}
+}
+
+func pack(m *dns.Msg) []byte {
+	packet, err := m.Pack()
+	if err != nil {
+		panic(err)
+	}
+	return packet
+}
+
+// hostile are replies that are none, and how each is made.
+var hostile = []struct {
+	name string
+	make func(q *dns.Msg, packet []byte) []byte
+}{
+	{"another id", func(q *dns.Msg, _ []byte) []byte { m := healthy().answer(q); m.Id++; return pack(m) }},
+	{"the question back", func(_ *dns.Msg, packet []byte) []byte { return packet }},
+	{"another name", func(q *dns.Msg, _ []byte) []byte {
+		m := healthy().answer(q)
+		m.Question[0].Name = "other.example.com."
+		return pack(m)
+	}},
+	{"another type", func(q *dns.Msg, _ []byte) []byte {
+		m := healthy().answer(q)
+		m.Question = []dns.Question{{Name: q.Question[0].Name, Qtype: dns.TypeMX, Qclass: dns.ClassINET}}
+		return pack(m)
+	}},
+	{"another class", func(q *dns.Msg, _ []byte) []byte {
+		m := healthy().answer(q)
+		m.Question = []dns.Question{{Name: q.Question[0].Name, Qtype: q.Question[0].Qtype, Qclass: dns.ClassCHAOS}}
+		return pack(m)
+	}},
+	{"no question, no error", func(q *dns.Msg, _ []byte) []byte { m := healthy().answer(q); m.Question = nil; return pack(m) }},
+	{"two questions", func(q *dns.Msg, _ []byte) []byte {
+		m := healthy().answer(q)
+		m.Question = append(m.Question, m.Question[0])
+		return pack(m)
+	}},
+	{"nothing", func(*dns.Msg, []byte) []byte { return nil }},
+	{"garbage", func(*dns.Msg, []byte) []byte { return []byte("HTTP/1.1 400 Bad Request\r\n\r\n") }},
+	{"half a header", func(_ *dns.Msg, packet []byte) []byte { return packet[:6] }},
+	{"half an answer", func(q *dns.Msg, _ []byte) []byte { p := pack(healthy().answer(q)); return p[:len(p)-3] }},
+	{"compression loop", func(q *dns.Msg, _ []byte) []byte {
+		p := binary.BigEndian.AppendUint16(nil, q.Id)
+		p = append(p, 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0)
+		p = append(p, 0xc0, 12, 0, 1, 0, 1) // the name at offset 12 is at offset 12
+		return append(p, 0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 10, 0, 1, 17)
+	}},
+	{"a notification", func(q *dns.Msg, _ []byte) []byte {
+		m := healthy().answer(q)
+		m.Opcode = dns.OpcodeNotify
+		return pack(m)
+	}},
+}
+
+func lookUpRaw(t *testing.T, net probes.Network, timeout time.Duration) probes.Observation {
+	t.Helper()
+	target := orders()
+	onlyAddresses(&target)
+	target.Timeout = timeout
+	probe, err := Kind.New(probes.System{Network: net})(&target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return probe.Probe(t.Context(), probes.Evidence{Target: &target}, nil)[0]
+}
+
+func TestHostileRepliesAloneAreABadReply(t *testing.T) {
+	for _, h := range hostile {
+		t.Run(h.name, func(t *testing.T) {
+			t.Parallel()
+			net := rawServer(t, func(q *dns.Msg, packet []byte) [][]byte { return [][]byte{h.make(q, packet)} })
+			if o := lookUpRaw(t, net, 600*time.Millisecond); o.Outcome != probes.BadReply {
+				t.Errorf("%s (%v), want bad_reply", o.Outcome, o.Err)
+			}
+		})
+	}
+}
+
+func TestHostileRepliesDoNotHideTheTrueOne(t *testing.T) {
+	for _, h := range hostile {
+		t.Run(h.name, func(t *testing.T) {
+			t.Parallel()
+			net := rawServer(t, func(q *dns.Msg, packet []byte) [][]byte {
+				return [][]byte{h.make(q, packet), h.make(q, packet), pack(healthy().answer(q))}
+			})
+			if o := lookUpRaw(t, net, 5*time.Second); o.Outcome != probes.OK || len(Of(o).Answers) != 2 {
+				t.Errorf("%s: %v (%v), want ok with 2 addresses", o.Outcome, o.Detail, o.Err)
+			}
+		})
+	}
+}
+
+func TestFloodEndsTheWait(t *testing.T) {
+	t.Parallel()
+	net := rawServer(t, func(*dns.Msg, []byte) [][]byte { return slices.Repeat([][]byte{[]byte("x")}, 50) })
+	if o := lookUpRaw(t, net, time.Second); o.Outcome != probes.BadReply {
+		t.Errorf("%s (%v), want bad_reply", o.Outcome, o.Err)
+	}
+}
+
+func TestFailureInABareHeader(t *testing.T) {
+	t.Parallel()
+	net := rawServer(t, func(q *dns.Msg, _ []byte) [][]byte {
+		m := new(dns.Msg).SetRcode(q, dns.RcodeRefused)
+		m.Question = nil
+		return [][]byte{pack(m)}
+	})
+	if o := lookUpRaw(t, net, 5*time.Second); o.Outcome != probes.ServerFailed || Of(o).Rcode != "REFUSED" {
+		t.Errorf("%s %q (%v), want server_failed REFUSED", o.Outcome, Of(o).Rcode, o.Err)
+	}
+}
+
+func TestPortUnreachableIsRefused(t *testing.T) {
+	t.Parallel()
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed := conn.LocalAddr().String()
+	conn.Close()
+	if o := lookUpRaw(t, routes{"udp " + first: closed}, 5*time.Second); o.Outcome != probes.Refused {
+		t.Errorf("%s (%v), want refused", o.Outcome, o.Err)
+	}
+}
+
+// failing is a network whose every dial ends in one error.
+type failing struct{ err error }
+
+func (f failing) DialContext(_ context.Context, network, _ string) (net.Conn, error) {
+	return nil, &net.OpError{Op: "dial", Net: network, Err: f.err}
+}
+
+func TestOwnTroubleIsAFault(t *testing.T) {
+	for err, want := range map[error]probes.Outcome{
+		syscall.EMFILE:       probes.Fault,
+		syscall.ENFILE:       probes.Fault,
+		syscall.ENOBUFS:      probes.Fault,
+		syscall.ENETUNREACH:  probes.Unreachable,
+		syscall.EHOSTUNREACH: probes.Unreachable,
+		syscall.EPERM:        probes.Prohibited,
+	} {
+		o := lookUpRaw(t, failing{err}, 5*time.Second)
+		if o.Outcome != want {
+			t.Errorf("%v: %s, want %s", err, o.Outcome, want)
+		}
+		if _, judged := values(o, answersMatch)["[]"]; judged != o.Outcome.Blames() {
+			t.Errorf("%v: the answer is counted as one: %v", err, o.Values)
+		}
+	}
+}
+
+func TestInterruptedLookupIsAborted(t *testing.T) {
+	t.Parallel()
+	target := orders()
+	asked := make(chan struct{}, 100)
+	h := dns.HandlerFunc(func(dns.ResponseWriter, *dns.Msg) { asked <- struct{}{} })
+	probe, err := Kind.New(probes.System{Network: network(t, one(h))})(&target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { <-asked; cancel() }()
+	seen := probes.Evidence{Target: &target}
+	seen = seen.With(name, probe.Probe(ctx, seen, nil))
+	for _, o := range seen.Of(name) {
+		if o.Outcome != probes.Aborted {
+			t.Errorf("%s: %s (%v), want aborted", o.Name, o.Outcome, o.Err)
+		}
+	}
+	if found := findings(seen); found != nil {
+		t.Errorf("findings %v of a walk that was interrupted", found)
+	}
+}
+
+// Every question comes from a port of its own, and with an id of its own.
+func TestQuestionsAreUnpredictable(t *testing.T) {
+	t.Parallel()
+	type key struct {
+		from string
+		id   uint16
+	}
+	seen := make(chan key, 100)
+	h := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+		seen <- key{w.RemoteAddr().String(), q.Id}
+		healthy().ServeDNS(w, q)
+	})
+	w := world{target: orders(), resolvers: one(h)}
+	w.walk(t)
+	close(seen)
+	froms, ids := map[string]bool{}, map[uint16]bool{}
+	for k := range seen {
+		froms[k.from], ids[k.id] = true, true
+	}
+	if len(froms) != 6 || len(ids) < 5 { // of six random ids two may be equal
+		t.Errorf("%d sources and %d ids of six questions", len(froms), len(ids))
+	}
+}
