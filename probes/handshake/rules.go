@@ -101,8 +101,7 @@ var stalled = &probes.Rule{
 		"Either packets above some size are lost on the way, as where a VPN or peering has a smaller MTU and ICMP is blocked " +
 		"(VPC endpoints never send fragmentation-needed messages), or what accepted the connection, a proxy or a load balancer, " +
 		"gets no answer from behind it, or is overloaded.",
-	Fix: "Compare small and large packets: `ping -M do -s 1372 ADDRESS` does not work on endpoints, so lower the interface's MTU for a test: " +
-		"`ip route change default via GATEWAY mtu 1400`. If that helps, allow ICMP type 3 code 4 in network ACLs and firewalls, or clamp " +
+	Fix: "Lower the route's MTU for a test, since endpoints answer no ping: `ip route replace ADDRESS/32 via GATEWAY mtu 1280`. If that helps, allow ICMP type 3 code 4 in network ACLs and firewalls, or clamp " +
 		"the MSS on the VPN device. Otherwise look at the proxy or load balancer: `aws elbv2 describe-target-health --target-group-arn ARN`.",
 	Source: "AWS PrivateLink guide, vpc-limits-endpoints (MTU); measurement",
 	Match: func(seen probes.Evidence) (probes.Certainty, []probes.Observation) {
@@ -213,8 +212,8 @@ var expired = &probes.Rule{
 	}),
 }
 
-// The times before expiry at which to warn: ACM renews 60 days before, so
-// whatever is left at 30 was not renewed by itself.
+// The times before expiry at which to warn. ACM renews 45 to 60 days before,
+// so what has 30 left was not renewed by itself.
 const (
 	soon     = 30 * 24 * time.Hour
 	verySoon = 3 * 24 * time.Hour
@@ -223,8 +222,8 @@ const (
 var expiring = &probes.Rule{
 	ID:    "server-cert-expiring",
 	Title: "The server's certificate expires within 30 days",
-	Means: "ACM renews its certificates 60 days before they expire, so one with less than 30 days left was not renewed by itself: " +
-		"it is an imported one, or its validation fails. When it expires, every client stops.",
+	Means: "ACM renews the certificates that it issued well before their last 30 days, so this one was not renewed by itself: " +
+		"it was imported, or its validation fails. When it expires, every client stops.",
 	Fix: "See why: `aws acm describe-certificate --certificate-arn ARN` (RenewalSummary, RenewalEligibility). Restore the DNS validation " +
 		"record, or import the renewed certificate with `aws acm import-certificate --certificate-arn ARN ...`.",
 	Source:   "AWS Certificate Manager User Guide, managed-renewal",
@@ -279,7 +278,9 @@ var refused = &probes.Rule{
 				!missesCertificate(o, d) && !rejectsCertificate(o, d)
 		}))
 	},
-	Notes: perLane(func(_ probes.Evidence, _ probes.Observation, d *Detail) string { return "the server sent the alert " + d.Alert }),
+	Notes: perLane(func(_ probes.Evidence, _ probes.Observation, d *Detail) string {
+		return "the server sent the alert " + d.Alert
+	}),
 }
 
 // wantsOtherVersion: the two sides have no TLS version in common.

@@ -33,7 +33,7 @@ var rejected = &probes.Rule{
 		"handshake and answer 403 instead, so this is most likely not API Gateway itself.",
 	Fix: "Compare the certificate with the server's trust store: `vpcprobe cert --certificate client.pem --key client.key --truststore bundle.pem`. " +
 		"For an Application Load Balancer: `aws elbv2 get-trust-store-ca-certificates-bundle --trust-store-arn ARN`, and its connection logs " +
-		"name the reason (conn_trace, tls_verify_status).",
+		"name the reason (tls_verify_status).",
 	Source: mutualTLS + "; RFC 8446, section 6.2",
 	Match: func(seen probes.Evidence) (probes.Certainty, []probes.Observation) {
 		if identify.Refused(seen) {

@@ -29,7 +29,7 @@ func Verdict(ctx context.Context, conn net.Conn, o probes.Observation) probes.Ob
 		return o
 	}
 	patience := min(max(2*o.Took(), minPatience), maxPatience)
-	opinion, err := listen(ctx, t, patience)
+	opinion, err := hear(ctx, t, patience)
 	if ctx.Err() != nil {
 		return o
 	}
@@ -46,9 +46,9 @@ func Verdict(ctx context.Context, conn net.Conn, o probes.Observation) probes.Ob
 	return o
 }
 
-// listen reads until the server says something, hangs up, or is silent for too
+// hear reads until the server says something, hangs up, or is silent for too
 // long. The error says how it refused us.
-func listen(ctx context.Context, t *tls.Conn, patience time.Duration) (Opinion, error) {
+func hear(ctx context.Context, t *tls.Conn, patience time.Duration) (Opinion, error) {
 	enough := func() { t.SetReadDeadline(time.Unix(1, 0)) }
 	t.SetReadDeadline(time.Now().Add(patience))
 	defer context.AfterFunc(ctx, enough)()
