@@ -27,6 +27,11 @@ func Load(o Options) (*Loaded, error) {
 	if err != nil {
 		return nil, err
 	}
+	return o.load(text)
+}
+
+// load makes a configuration of the file's content.
+func (o Options) load(text []byte) (*Loaded, error) {
 	d := newDecoder(o)
 	loaded := &Loaded{Origins: d.origins}
 	if err := d.layer(text, o.Flags, &loaded.Config); err != nil {
