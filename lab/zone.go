@@ -42,7 +42,7 @@ func zonalName(i int) string {
 }
 
 // find returns the CNAME chain from name and the addresses at its end; ok
-// tells whether the name exists.
+// tells whether the name at the end exists.
 func (z zone) find(name string) (chain []string, addrs []netip.Addr, ok bool) {
 	for range 8 {
 		next, isAlias := z.cnames[name]
@@ -53,16 +53,16 @@ func (z zone) find(name string) (chain []string, addrs []netip.Addr, ok bool) {
 		name = next
 	}
 	if addrs, ok = z.addrs[name]; ok {
-		return chain, addrs, len(addrs) > 0
+		return chain, addrs, true
 	}
 	// A wildcard stands for one label. The alias of an API and an endpoint
 	// exists only where the two are associated.
 	label, rest, _ := strings.Cut(name, ".")
 	if strings.Contains(label, "-vpce-") {
-		return chain, nil, len(chain) > 0
+		return chain, nil, false
 	}
 	addrs, ok = z.addrs["*."+rest]
-	return chain, addrs, ok || len(chain) > 0
+	return chain, addrs, ok
 }
 
 // A reply answers a query over one transport, in whatever way a resolver of
@@ -79,16 +79,14 @@ func (z zone) answer(turn int, q *dns.Msg) *dns.Msg {
 	}
 	owner := q.Question[0].Name
 	chain, addrs, ok := z.find(strings.ToLower(strings.TrimSuffix(owner, ".")))
-	if !ok {
-		m.Rcode = dns.RcodeNameError
-		m.Ns = []dns.RR{soa(owner)}
-		return m
-	}
 	for _, next := range chain {
 		m.Answer = append(m.Answer, &dns.CNAME{Hdr: header(owner, dns.TypeCNAME), Target: dns.Fqdn(next)})
 		owner = dns.Fqdn(next)
 	}
-	if q.Question[0].Qtype != dns.TypeA {
+	if !ok {
+		m.Rcode = dns.RcodeNameError // of the last name in the chain (RFC 6604, 3)
+	}
+	if q.Question[0].Qtype != dns.TypeA || len(addrs) == 0 {
 		m.Ns = []dns.RR{soa(owner)}
 		return m
 	}
