@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -387,4 +388,23 @@ func exchange(t *testing.T, address, request string) []byte {
 		t.Fatal(err)
 	}
 	return raw
+}
+
+func TestSlowIntegration(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := model(method("/health", func(m *Method) { m.Integration = Integration{Behavior: TimesOut, Delay: 29 * time.Second} }))
+		start := time.Now()
+		a := send(t, g, sent{})
+		if took := time.Since(start); a.status != 504 || took != 29*time.Second {
+			t.Errorf("got %d after %v", a.status, took)
+		}
+		ctx, cancel := context.WithTimeout(WithConn(t.Context(), *throughEndpoint(privateHost)), 3*time.Second)
+		defer cancel()
+		start = time.Now()
+		do(g, sent{}.request(t).WithContext(ctx))
+		if took := time.Since(start); took != 3*time.Second || g.Received() != 1 {
+			t.Errorf("a client that left after 3s was served for %v, received %d", took, g.Received())
+		}
+	})
 }
