@@ -197,21 +197,24 @@ func (c *call) limits(caller *Principal) *answer {
 	if c.state.ResourceControl == nil {
 		return nil
 	}
-	return c.guard(caller, *c.state.ResourceControl, "a resource control policy", false)
+	g := *c.state.ResourceControl
+	g.Kind = resourceControl
+	return c.guard(caller, g, false)
 }
 
 // guard applies a policy that only limits: A8. The silence of one does not
 // matter to a request that is exempt.
-func (c *call) guard(caller *Principal, g Guardrail, name string, exempt bool) *answer {
-	p, err := parsePolicy(g.Policy, ofIdentity)
+func (c *call) guard(caller *Principal, g Guardrail, exempt bool) *answer {
+	p, err := parsePolicy(g.Policy, side(g.Kind == resourceControl))
 	if err != nil {
 		return modelError(fmt.Errorf("guardrail: %w", err))
 	}
+	name := g.Kind.name()
 	switch said := p.rule(c.ask(caller)); {
 	case said == denies:
-		return c.explicit(caller, "A8", name, g.ARN)
+		return c.explicit(caller, "A8", "a "+name, g.ARN)
 	case said == silent && !exempt:
-		return c.implicit(caller, "A8", "no "+strings.TrimPrefix(name, "a ")+" allows", g.ARN)
+		return c.implicit(caller, "A8", "no "+name+" allows", g.ARN)
 	}
 	return nil
 }
@@ -251,7 +254,7 @@ func (c *call) bound(caller *Principal, granted bool) *answer {
 		return a
 	}
 	for _, g := range caller.Guardrails {
-		if a := c.guard(caller, g, g.Kind.name(), granted && g.Kind != ServiceControl); a != nil {
+		if a := c.guard(caller, g, granted && g.Kind != ServiceControl); a != nil {
 			return a
 		}
 	}
@@ -262,11 +265,13 @@ func (c *call) bound(caller *Principal, granted bool) *answer {
 func (k GuardrailKind) name() string {
 	switch k {
 	case Boundary:
-		return "a permissions boundary"
+		return "permissions boundary"
 	case Session:
-		return "a session policy"
+		return "session policy"
+	case resourceControl:
+		return "resource control policy"
 	}
-	return "a service control policy"
+	return "service control policy"
 }
 
 func (c *call) explicit(caller *Principal, row, deniedIn, policyARN string) *answer {

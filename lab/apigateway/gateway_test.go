@@ -322,6 +322,7 @@ func TestMisconfiguredModelIsNoAnswer(t *testing.T) {
 	broken := map[string]func(*State){
 		"resource policy": redeploy(func(d *Definition) { d.Policy = `{"Statement":` }),
 		"endpoint policy": func(s *State) { s.Endpoints[EndpointID].Policy = `[]` },
+		"resource control policy without principals": func(s *State) { s.ResourceControl = &Guardrail{Policy: allowAll} },
 	}
 	for name, change := range broken {
 		a := send(t, model(change), sent{})

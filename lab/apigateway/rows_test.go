@@ -167,9 +167,11 @@ func denials() []incident {
 			body: userDenied(user, signedARN, "because no session policy allows the execute-api:Invoke action")},
 		{row: "A8", name: "session policy denies", change: guardrail(Session, identityPolicy("Deny", "*"), ""), sent: signed, status: 403, errorType: ad,
 			body: userDenied(user, signedARN, "with an explicit deny in a session policy")},
-		{row: "A8", name: "resource control policy silent", change: func(s *State) { s.ResourceControl = &Guardrail{Policy: identityPolicy("Allow", "none")} }, status: 403, errorType: ad,
+		{row: "A8", name: "resource control policy silent", change: func(s *State) {
+			s.ResourceControl = &Guardrail{Policy: policyOf("Allow", `{"AWS":"000000000000"}`, "")}
+		}, status: 403, errorType: ad,
 			body: userDenied("anonymous", healthARN, "because no resource control policy allows the execute-api:Invoke action")},
-		{row: "A8", name: "resource control policy denies", change: func(s *State) { s.ResourceControl = &Guardrail{Policy: identityPolicy("Deny", "*")} }, sent: signed, status: 403, errorType: ad,
+		{row: "A8", name: "resource control policy denies", change: func(s *State) { s.ResourceControl = &Guardrail{Policy: policyOf("Deny", `"*"`, "")} }, sent: signed, status: 403, errorType: ad,
 			body: userDenied(user, signedARN, "with an explicit deny in a resource control policy")},
 	}
 }
@@ -254,6 +256,7 @@ func forbiddens() []incident {
 		{row: "F3", name: "Host with a wrong suffix", sent: sent{host: privateHost + ".cn"}},
 		{row: "F3", name: "Host of another region", sent: sent{host: PrivateAPI + ".execute-api.eu-west-2.amazonaws.com"}},
 		{row: "F3", name: "alias of an endpoint that is not associated", change: func(s *State) { s.APIs[PrivateAPI].Endpoints = nil }, sent: sent{host: aliasHost}},
+		{row: "F3", name: "public custom domain through the endpoint", sent: sent{host: PublicDomain, path: "/health"}},
 		{row: "F4", name: "own name", change: func(s *State) { s.APIs[PrivateAPI].DefaultEndpointDisabled = true }},
 		{row: "F4", name: "x-apigw-api-id", change: func(s *State) { s.APIs[PrivateAPI].DefaultEndpointDisabled = true }, sent: sent{host: vpceHost, header: byID}},
 		{row: "F6", name: "no mapping", change: domain(func(d *Domain) { d.Mappings = nil }), sent: throughDomain},
@@ -267,6 +270,7 @@ func forbiddens() []incident {
 		{row: "F10", name: "x-apigw-api-id at the endpoint's name", change: strict, sent: sent{host: vpceHost, header: byID}},
 		{row: "F10", name: "custom domain", change: domain(func(d *Domain) { d.AccessMode = Strict }), sent: sent{host: PrivateDomain, path: "/health", conn: throughEndpoint(vpceHost)}},
 		{row: "F11", name: "no such API", change: func(s *State) { delete(s.APIs, PrivateAPI) }},
+		{row: "F11", name: "mapping to no API", change: func(s *State) { delete(s.APIs, PrivateAPI) }, sent: throughDomain},
 		{row: "F11", name: "private API from the internet", sent: sent{conn: fromInternet(privateHost)}},
 	}
 	for i := range rows {
@@ -333,7 +337,8 @@ func neighbours() []incident {
 // httpAPI: no error type anywhere.
 func httpAPI() []incident {
 	to := func(path string) sent { return sent{host: httpHost, path: path, conn: fromInternet(httpHost)} }
-	guarded := to("/prod/guarded")
+	guarded, misscoped := to("/prod/guarded"), to("/prod/signed")
+	misscoped.signed, misscoped.scope = AccessKeyID, [2]string{"eu-west-2", ""}
 	guarded.header = map[string]string{"Authorization": BearerToken}
 	change := func(path string, f func(*Method)) func(*State) {
 		return func(s *State) { f(s.APIs[HTTPAPI].Resources[path]["GET"]); s.APIs[HTTPAPI].Deploy() }
@@ -348,6 +353,7 @@ func httpAPI() []incident {
 		{row: "404", name: "no such path", sent: to("/prod/nowhere"), status: 404, body: `{"message":"Not Found"}`},
 		{row: "404", name: "no such stage", sent: to("/prdo/health"), status: 404, body: `{"message":"Not Found"}`},
 		{row: "403", name: "unsigned", sent: to("/prod/signed"), status: 403, body: forbiddenBody},
+		{row: "403", name: "wrong scope", sent: misscoped, status: 403, body: forbiddenBody},
 		{row: "401", name: "no token", sent: to("/prod/guarded"), status: 401, body: `{"message":"Unauthorized"}`},
 		{row: "403", name: "authorizer denies", change: verdict(DenyNarrow), sent: guarded, status: 403, body: forbiddenBody},
 		{row: "500", name: "authorizer fails", change: verdict(Failed), sent: guarded, status: 500, body: `{"message":"Internal Server Error"}`},
@@ -544,5 +550,47 @@ func TestGatewayResponses(t *testing.T) {
 				t.Errorf("the custom header is there: %v", has)
 			}
 		})
+	}
+}
+
+// TestPartitions: names, suffixes and ARNs of China and GovCloud.
+func TestPartitions(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ region, suffix, partition string }{
+		{"cn-north-1", "amazonaws.com.cn", "aws-cn"}, {"us-gov-west-1", "", "aws-us-gov"}, {"eu-central-1", "", "aws"},
+	} {
+		g := model(func(s *State) {
+			s.Region, s.DNSSuffix = tt.region, tt.suffix
+			resourcePolicy(policyOf("Deny", `"*"`, ""))(s)
+		})
+		suffix := tt.suffix
+		if suffix == "" {
+			suffix = "amazonaws.com"
+		}
+		a := send(t, g, sent{host: PrivateAPI + ".execute-api." + tt.region + "." + suffix})
+		resource := "arn:" + tt.partition + ":execute-api:" + tt.region + ":********3333:a1b2c3d4e5/prod/GET/health"
+		if want := userDenied("anonymous", resource, byResource); a.body != want {
+			t.Errorf("%s: got %s, want %s", tt.region, a.body, want)
+		}
+	}
+}
+
+// TestSignedOnHTTPAPI: SigV4 works there as well.
+func TestSignedOnHTTPAPI(t *testing.T) {
+	t.Parallel()
+	a := send(t, model(nil), sent{host: httpHost, path: "/prod/signed", conn: fromInternet(httpHost), signed: AccessKeyID})
+	if a.status != 200 {
+		t.Errorf("got %d %s", a.status, a.body)
+	}
+}
+
+// TestDefaultStageOfHTTPAPI serves without a stage in the path.
+func TestDefaultStageOfHTTPAPI(t *testing.T) {
+	t.Parallel()
+	g := model(func(s *State) { s.APIs[HTTPAPI].Stages["$default"] = s.APIs[HTTPAPI].Stages[StageName] })
+	for _, path := range []string{"/health", "/prod/health"} {
+		if a := send(t, g, sent{host: httpHost, path: path, conn: fromInternet(httpHost)}); a.status != 200 {
+			t.Errorf("%s: got %d %s", path, a.status, a.body)
+		}
 	}
 }

@@ -71,8 +71,9 @@ type State struct {
 	Keys       map[string]*Key       // API keys by id
 	Plans      []*Plan
 
-	// ResourceControl is a resource control policy over the API's account;
-	// it applies to anonymous callers as well. Its Kind is ignored.
+	// ResourceControl is a resource control policy over the API's account:
+	// it names principals, and applies to anonymous ones as well. Its Kind is
+	// ignored.
 	ResourceControl *Guardrail
 }
 
@@ -258,9 +259,11 @@ const (
 	ServiceControl GuardrailKind = iota
 	Boundary
 	Session
+	resourceControl // State.ResourceControl, whatever its Kind says
 )
 
-// A Guardrail is a policy that only limits.
+// A Guardrail is a policy that only limits. It names no principals, unless it
+// is a resource control policy.
 type Guardrail struct {
 	Kind   GuardrailKind
 	Policy string
