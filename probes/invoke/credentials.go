@@ -1,0 +1,208 @@
+package invoke
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/smithy-go"
+
+	"vpcprobe/probes"
+)
+
+// Credentials fetches AWS credentials from the default chain and keeps them
+// until shortly before they expire. One serves all targets of an agent.
+type Credentials struct {
+	network probes.Network
+
+	mu   sync.Mutex
+	kept map[string]*keptCredentials // by profile
+}
+
+// NewCredentials returns an empty cache. Everything that the AWS SDK asks for
+// is dialed through the network.
+func NewCredentials(network probes.Network) *Credentials {
+	return &Credentials{network: network, kept: map[string]*keptCredentials{}}
+}
+
+// keptCredentials are those of one profile. turn holds a token; who takes it
+// may fetch, the others wait for the result.
+type keptCredentials struct {
+	turn    chan struct{}
+	creds   aws.Credentials
+	fetched time.Time
+}
+
+// The ages of credentials.
+const (
+	early   = 5 * time.Minute // before they expire, they are fetched anew
+	retry   = time.Minute     // but at most this often, for sources that hand out the same ones again
+	lasting = 5 * time.Minute // those without an expiry are read anew, since files are rotated
+)
+
+func (k *keptCredentials) fresh(now time.Time) bool {
+	age := now.Sub(k.fetched)
+	switch {
+	case !k.creds.HasKeys():
+		return false
+	case !k.creds.CanExpire:
+		return age < lasting
+	case !now.Before(k.creds.Expires):
+		return false
+	}
+	return age < retry || now.Before(k.creds.Expires.Add(-early))
+}
+
+// Get returns the credentials of a profile, the default chain's if profile is
+// empty. A fetch is bounded by timeout; where it fails while the old ones have
+// not expired, those are returned.
+func (c *Credentials) Get(ctx context.Context, profile, region string, timeout time.Duration) (aws.Credentials, error) {
+	k := c.of(profile)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	select {
+	case <-k.turn:
+		defer func() { k.turn <- struct{}{} }()
+	case <-ctx.Done():
+		return aws.Credentials{}, &CredentialsFault{Source: "wait", Reason: "another target is still fetching them", cause: ctx.Err()}
+	}
+	if k.fresh(time.Now()) {
+		return k.creds, nil
+	}
+	creds, err := c.fetch(ctx, profile, region, timeout)
+	switch {
+	case err == nil:
+		k.creds, k.fetched = creds, time.Now()
+	case k.creds.HasKeys() && k.creds.CanExpire && time.Now().Before(k.creds.Expires):
+		return k.creds, nil
+	}
+	return creds, err
+}
+
+// Forget makes the next Get fetch anew: the gateway has refused them.
+func (c *Credentials) Forget(profile string) {
+	k := c.of(profile)
+	select {
+	case <-k.turn:
+		k.fetched = time.Time{}
+		if !k.creds.CanExpire {
+			k.creds = aws.Credentials{}
+		}
+		k.turn <- struct{}{}
+	default: // being fetched already
+	}
+}
+
+func (c *Credentials) of(profile string) *keptCredentials {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	k := c.kept[profile]
+	if k == nil {
+		k = &keptCredentials{turn: make(chan struct{}, 1)}
+		k.turn <- struct{}{}
+		c.kept[profile] = k
+	}
+	return k
+}
+
+// fetch goes through the default chain. The SDK's own cache detaches a fetch
+// from its context, so every connection is bounded by the HTTP client, too.
+func (c *Credentials) fetch(ctx context.Context, profile, region string, timeout time.Duration) (aws.Credentials, error) {
+	transport := &http.Transport{DialContext: c.network.DialContext, DisableKeepAlives: true, Proxy: http.ProxyFromEnvironment}
+	client := &http.Client{Transport: transport, Timeout: timeout}
+	options := []func(*config.LoadOptions) error{config.WithHTTPClient(client), config.WithRegion(region), config.WithRetryMaxAttempts(2)}
+	if profile != "" {
+		options = append(options, config.WithSharedConfigProfile(profile))
+	}
+	cfg, err := config.LoadDefaultConfig(ctx, options...)
+	if err != nil {
+		return aws.Credentials{}, newCredentialsFault(err, profile)
+	}
+	creds, err := cfg.Credentials.Retrieve(ctx)
+	if err != nil {
+		return aws.Credentials{}, newCredentialsFault(err, profile)
+	}
+	return creds, nil
+}
+
+// A CredentialsFault says which source of credentials failed, and how.
+type CredentialsFault struct {
+	Source string `json:"source"`         // instance-metadata, container, web-identity, sso, profile, ...
+	Reason string `json:"reason"`         // scrubbed
+	Hint   string `json:"hint,omitempty"` // what is known to cause that
+
+	cause error
+}
+
+func (f *CredentialsFault) Error() string { return "credentials: " + f.String() }
+
+// Unwrap returns the error of the source.
+func (f *CredentialsFault) Unwrap() error { return f.cause }
+
+func (f *CredentialsFault) String() string { return f.Source + ": " + f.Reason }
+
+func credentialsFault(err error) *CredentialsFault {
+	if f, ok := errors.AsType[*CredentialsFault](err); ok {
+		return f
+	}
+	return newCredentialsFault(err, "")
+}
+
+// newCredentialsFault finds out which source of the chain failed. The SDK says
+// so in the operation that failed; where it says nothing, the environment
+// tells which source the chain had chosen.
+func newCredentialsFault(err error, profile string) *CredentialsFault {
+	f := &CredentialsFault{Source: chosenSource(profile), Reason: probes.Scrub(err.Error(), maxMessage), cause: err}
+	if op, ok := errors.AsType[*smithy.OperationError](err); ok {
+		if s, known := operations[op.ServiceID]; known {
+			f.Source = s
+		}
+	}
+	f.Hint = hints[f.Source]
+	return f
+}
+
+// operations are the names by which the SDK calls the services that hand out
+// credentials.
+var operations = map[string]string{
+	"ec2imds":                     "instance-metadata",
+	"endpoint-credentials":        "container",
+	"endpoint-credentials.client": "container",
+	"STS":                         "web-identity",
+	"SSO":                         "sso",
+	"SSO OIDC":                    "sso",
+	"Signin":                      "login",
+}
+
+// chosenSource follows the order of the default chain.
+func chosenSource(profile string) string {
+	for _, s := range []struct{ variable, source string }{
+		{"AWS_ACCESS_KEY_ID", "environment"},
+		{"AWS_WEB_IDENTITY_TOKEN_FILE", "web-identity"},
+		{"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "container"},
+		{"AWS_CONTAINER_CREDENTIALS_FULL_URI", "container"},
+	} {
+		if profile == "" && os.Getenv(s.variable) != "" {
+			return s.source
+		}
+	}
+	if profile != "" {
+		return fmt.Sprintf("profile %q", profile)
+	}
+	return "instance-metadata"
+}
+
+// hints are what commonly keeps a source from answering inside a VPC.
+var hints = map[string]string{
+	"instance-metadata": "in a container, IMDSv2 needs a hop limit of at least 2: aws ec2 modify-instance-metadata-options --instance-id ID --http-put-response-hop-limit 2 --http-tokens required; and the instance needs a profile with a role",
+	"container":         "the container's credential endpoint (169.254.170.2 on ECS, 169.254.170.23 for EKS Pod Identity) must be reachable, and the task or the pod's service account must have a role",
+	"web-identity":      "AssumeRoleWithWebIdentity goes to the regional STS: an isolated VPC needs an interface endpoint for com.amazonaws.REGION.sts, and AWS_STS_REGIONAL_ENDPOINTS=regional",
+	"environment":       "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY must both be set",
+	"sso":               "an SSO session does not renew itself in an unattended agent: use a role",
+}

@@ -1,0 +1,183 @@
+package invoke
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"vpcprobe/probes"
+)
+
+// An expectation is what the target's owner says about its answers: which are
+// good, and what customized ones mean.
+type expectation struct {
+	probes.Expect
+	body      *regexp.Regexp
+	recognize []recognizer
+}
+
+type recognizer struct {
+	probes.Recognize
+	body        *regexp.Regexp
+	name, value string // of a header
+}
+
+func newExpectation(t *probes.Target) (*expectation, error) {
+	e := &expectation{Expect: t.Expect}
+	var err error
+	if t.Expect.Body != "" {
+		if e.body, err = regexp.Compile(t.Expect.Body); err != nil {
+			return nil, fmt.Errorf("expect.body: %w", err)
+		}
+	}
+	for i, r := range t.Recognize {
+		known := recognizer{Recognize: r}
+		if r.Body != "" {
+			if known.body, err = regexp.Compile(r.Body); err != nil {
+				return nil, fmt.Errorf("recognize[%d].body: %w", i, err)
+			}
+		}
+		if r.Header != "" {
+			name, value, ok := strings.Cut(r.Header, ":")
+			if !ok {
+				return nil, fmt.Errorf("recognize[%d].header: %q is not a name and a value separated by a colon", i, r.Header)
+			}
+			known.name, known.value = strings.TrimSpace(name), strings.TrimSpace(value)
+		}
+		e.recognize = append(e.recognize, known)
+	}
+	return e, nil
+}
+
+// recognize returns what the target's owner says that the reply means, as a
+// row of the table, or nil.
+func (e *expectation) recognizes(r *reply) *denial {
+	for _, k := range e.recognize {
+		switch {
+		case k.Status == 0 && k.name == "" && k.body == nil,
+			k.Status != 0 && k.Status != r.status,
+			k.name != "" && !slices.Contains(r.header.Values(k.name), k.value),
+			k.body != nil && !k.body.Match(r.body):
+			continue
+		}
+		return &denial{id: "recognized", causes: []string{k.Finding}, certainty: probes.Certain, source: "the target's own configuration (recognize)"}
+	}
+	return nil
+}
+
+// judge decides how a complete answer is to be taken.
+func (e *expectation) judge(a *Answer, r *reply) (probes.Outcome, error) {
+	if !e.accepts(a) {
+		if len(a.Causes) == 0 {
+			a.Causes, a.Certainty = []string{"status-unexpected"}, probes.Certain
+		}
+		return statusOutcome(a), fmt.Errorf("%s", a.short())
+	}
+	if err := e.checkBody(r.body); err != nil {
+		a.Causes, a.Certainty, a.Family = []string{"body-unexpected"}, probes.Certain, ""
+		a.Denial = ""
+		return probes.Unexpected, err
+	}
+	a.Causes, a.Certainty, a.Family, a.Denial = nil, probes.No, "", ""
+	return probes.OK, nil
+}
+
+// accepts reports whether the status is a good one. A challenge of AWS WAF has
+// status 202, and is not what a caller wants.
+func (e *expectation) accepts(a *Answer) bool {
+	if len(e.Status) > 0 {
+		return slices.Contains(e.Status, a.Status)
+	}
+	recognized := a.Denial == "recognized"
+	return a.Status >= 200 && a.Status < 300 && a.WAFAction == "" && !recognized
+}
+
+func statusOutcome(a *Answer) probes.Outcome {
+	switch s := a.Status; {
+	case s == 401 || s == 403:
+		return probes.Denied
+	case s == 404:
+		return probes.NotFound
+	case s == 429:
+		return probes.Throttled
+	case s >= 500 && s < 600:
+		return probes.ServerError
+	case s >= 400 && s < 500:
+		return probes.ClientError
+	}
+	return probes.Unexpected
+}
+
+// short is the answer for an error: status, type and message.
+func (a *Answer) short() string {
+	text := strconv.Itoa(a.Status)
+	if a.ErrorType != "" {
+		text += " " + a.ErrorType
+	}
+	if a.Message != "" {
+		text += ": " + probes.Scrub(a.Message, maxExcerpt)
+	}
+	return text
+}
+
+func (e *expectation) checkBody(body []byte) error {
+	if e.body != nil && !e.body.Match(body) {
+		return fmt.Errorf("the body does not match expect.body (%s)", e.Body)
+	}
+	if len(e.JSON) == 0 {
+		return nil
+	}
+	var doc any
+	d := json.NewDecoder(strings.NewReader(string(body)))
+	d.UseNumber()
+	if err := d.Decode(&doc); err != nil {
+		return errors.New("the body is no JSON document, or one of more than 64 KiB")
+	}
+	for _, want := range e.JSON {
+		got, ok := at(doc, strings.Split(want.Path, "."))
+		if !ok {
+			return fmt.Errorf("the body has nothing at %s", want.Path)
+		}
+		if got != want.Value {
+			return fmt.Errorf("the body has %q at %s, not %q", probes.Scrub(got, maxHeader), want.Path, want.Value)
+		}
+	}
+	return nil
+}
+
+// at returns what a JSON document holds at a path, as text.
+func at(doc any, path []string) (string, bool) {
+	for _, key := range path {
+		switch d := doc.(type) {
+		case map[string]any:
+			var ok bool
+			if doc, ok = d[key]; !ok {
+				return "", false
+			}
+		case []any:
+			i, err := strconv.Atoi(key)
+			if err != nil || i < 0 || i >= len(d) {
+				return "", false
+			}
+			doc = d[i]
+		default:
+			return "", false
+		}
+	}
+	switch d := doc.(type) {
+	case string:
+		return d, true
+	case json.Number:
+		return d.String(), true
+	case bool:
+		return strconv.FormatBool(d), true
+	case nil:
+		return "null", true
+	}
+	b, err := json.Marshal(doc)
+	return string(b), err == nil
+}

@@ -1,0 +1,77 @@
+package invoke
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"syscall"
+	"time"
+
+	"golang.org/x/net/http2"
+
+	"vpcprobe/probes"
+)
+
+// exchangeHTTP2 speaks HTTP/2 on a connection whose handshake agreed on it, as
+// custom domains do. It ends the connection: no goroutine outlives it for long.
+func exchangeHTTP2(ctx context.Context, conn net.Conn, k *call) *reply {
+	r := &reply{}
+	start := time.Now()
+	if deadline, ok := ctx.Deadline(); ok {
+		conn.SetDeadline(deadline) // the preface is written outside of ctx
+	}
+	t := &http2.Transport{MaxHeaderListSize: maxHead, DisableCompression: true, MaxReadFrameSize: 16 << 10}
+	client, err := t.NewClientConn(conn)
+	var response *http.Response
+	if err == nil {
+		defer client.Close()
+		r.sent = time.Now()
+		response, err = client.RoundTrip(k.forHTTP2(ctx))
+	}
+	r.first = time.Now()
+	r.phases = []probes.Phase{{Name: probes.PhaseProcessing, Took: r.first.Sub(start)}}
+	if err != nil {
+		r.err = plainError(err)
+		return r
+	}
+	defer response.Body.Close()
+	r.began, r.proto, r.status, r.header = true, response.Proto, response.StatusCode, response.Header
+	if lines(response.Header) > maxLines {
+		r.err = notHTTP("more than %d header lines", maxLines)
+		return r
+	}
+	length := response.ContentLength
+	if k.request.Method == http.MethodHead {
+		length = 0
+	}
+	if err := r.take(response.Body, length); err != nil && (length >= 0 || !errors.Is(err, io.ErrUnexpectedEOF)) {
+		r.err = plainError(err)
+	}
+	r.phases = append(r.phases, probes.Phase{Name: probes.PhaseTransfer, Took: time.Since(r.first)})
+	return r
+}
+
+func lines(h http.Header) int {
+	n := 0
+	for _, values := range h {
+		n += len(values)
+	}
+	return n
+}
+
+// plainError gives the errors of HTTP/2 the meaning that the same event has
+// on a connection without it.
+func plainError(err error) error {
+	if s, ok := errors.AsType[http2.StreamError](err); ok {
+		return errors.Join(err, map[bool]error{true: errNotHTTP, false: syscall.ECONNRESET}[s.Cause != nil])
+	}
+	if _, ok := errors.AsType[http2.ConnectionError](err); ok {
+		return errors.Join(err, errNotHTTP)
+	}
+	if _, ok := errors.AsType[http2.GoAwayError](err); ok {
+		return errors.Join(err, io.ErrUnexpectedEOF)
+	}
+	return err
+}
