@@ -70,5 +70,9 @@ type Options struct {
 type Loaded struct {
 	Config
 	Warnings Problems // what will not work as meant, though it can be read
-	Origins  map[string]Origin
+
+	// Origins says where values came from, by key: targets[0].api. A value
+	// that is not in it is a default, as the zero Origin says. It takes more
+	// memory than the configuration itself: whoever runs for long lets it go.
+	Origins map[string]Origin
 }

@@ -50,9 +50,21 @@ func folderOf(path string) string {
 	return filepath.Dir(path)
 }
 
+// most bounds how many problems are collected: a file with more is no
+// configuration at all.
+const most = 1000
+
 func (d *decoder) problem(line, column int, key, message string) {
-	d.problems = append(d.problems, Problem{d.file, line, column, key, message})
+	switch {
+	case len(d.problems) < most:
+		d.problems = append(d.problems, Problem{d.file, line, column, key, message})
+	case len(d.problems) == most:
+		d.problems = append(d.problems, Problem{d.file, line, column, "", "too many problems: the rest is not listed"})
+	}
 }
+
+// full reports whether further problems would not be listed.
+func (d *decoder) full() bool { return len(d.problems) > most }
 
 // at complains of a node.
 func (d *decoder) at(n *yaml.Node, path, message string) {
@@ -113,7 +125,7 @@ func (d *decoder) mapping(n *yaml.Node, v reflect.Value, path string) {
 	}
 	fields := d.fields(v.Type())
 	for key, value := range pairs(n) {
-		if d.twice[key] {
+		if d.twice[key] || d.full() {
 			continue
 		}
 		i := fieldIndex(fields, key.Value)

@@ -23,7 +23,6 @@ func (d *decoder) inherit(c *Config) {
 		d.inheritPace(t, c, path)
 		if !d.given(join(path, "via")) {
 			t.Via = viaOf(t.Kind)
-			d.origins[join(path, "via")] = Origin{Source: SourceDefault}
 		}
 	}
 	if !d.given("while_failing") {
@@ -58,7 +57,6 @@ func (d *decoder) fallBack(v reflect.Value, path string) {
 				into.Set(reflect.Append(into, e))
 			}
 		}
-		d.origins[at] = Origin{Source: SourceDefault}
 	}
 }
 

@@ -40,7 +40,7 @@ func (p printer) mapping(v reflect.Value, path string) *yaml.Node {
 	n := &yaml.Node{Kind: yaml.MappingNode}
 	for _, f := range fieldsOf(v.Type()) {
 		at := join(path, f.Key)
-		value := p.value(v.Field(f.index), at)
+		value := p.value(v.Field(f.index), at, f.Default != "")
 		if value == nil {
 			continue
 		}
@@ -55,7 +55,8 @@ func (p printer) mapping(v reflect.Value, path string) *yaml.Node {
 	return n
 }
 
-func (p printer) value(v reflect.Value, at string) *yaml.Node {
+// value prints a value; nil if it is absent and has no default.
+func (p printer) value(v reflect.Value, at string, always bool) *yaml.Node {
 	switch shapeOf(v.Type()) {
 	case mapping:
 		return p.mapping(v, at)
@@ -64,7 +65,7 @@ func (p printer) value(v reflect.Value, at string) *yaml.Node {
 	case pacing:
 		return p.pacing(v.Interface().(map[string]time.Duration), at)
 	}
-	if _, ok := p.origins[at]; !ok && v.IsZero() {
+	if _, given := p.origins[at]; !given && !always && v.IsZero() {
 		return nil
 	}
 	return p.scalar(v, at)

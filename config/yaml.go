@@ -152,8 +152,8 @@ func find(text []byte, word string) (line, column int) {
 	return len(lines), utf8.RuneCount(lines[len(lines)-1]) + 1
 }
 
-// attempts bounds the search for the broken line.
-const attempts = 300
+// effort bounds the search for the broken line, in bytes read.
+const effort = 16 << 20
 
 // brokenLine finds the line that broke the YAML: the one after the longest
 // piece of the file that can be read. If a quote or bracket is never closed, it
@@ -169,11 +169,12 @@ func brokenLine(text []byte) (line, column int, tab bool) {
 		}
 	}
 	line = max(1, last)
-	for n := last - 1; n >= 0 && n > last-attempts; n-- {
-		if n == 0 || n <= len(ends) && readable(bytes.NewReader(text[:ends[n-1]])) {
+	for n, spent := min(last-1, len(ends)), 0; n >= 0 && spent < effort; n-- {
+		if n == 0 || readable(bytes.NewReader(text[:ends[n-1]])) {
 			line = n + 1
 			break
 		}
+		spent += ends[n-1]
 	}
 	start := 0
 	if line > 1 {
