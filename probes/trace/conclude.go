@@ -199,7 +199,7 @@ func (r *Result) concludeUnreachable(d *Reply, local netip.Addr) {
 	case d.From == r.Target.Addr().WithZone(""):
 		who = "the target itself, " + who
 	case r.RejectedAt == 0 && r.EndsAt > 0:
-		who = fmt.Sprintf("%s (first at TTL %d)", who, r.EndsAt)
+		who = fmt.Sprintf("%s (first seen at hop %d)", who, r.EndsAt)
 	}
 	r.Between = !r.ByThisHost && d.From != r.Target.Addr().WithZone("")
 	r.Verdict = fmt.Sprintf("ICMP %d/%d (%s) from %s", d.ICMPType, d.ICMPCode, meanings[r.State], who)

@@ -389,7 +389,6 @@ func (e *engine) readTCP(p *probe) bool {
 func (e *engine) readHandshake(p *probe, info *unix.TCPInfo) {
 	e.handshakes++
 	p.reply.Answer, p.reply.From = SynAck, e.dst.Addr()
-	p.reply.SentMSS = int(info.Advmss)
 	e.peerMSS, e.pathMTU = int(info.Snd_mss), int(info.Pmtu)
 	// A SYN that was sent twice cannot be told which of them was answered
 	// (Karn's algorithm).

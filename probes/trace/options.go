@@ -74,3 +74,19 @@ func (o Options) withDefaults() Options {
 	}
 	return o
 }
+
+// teach is what a result teaches the next trace, nil if it was not of an open
+// port at a known distance.
+func (r *Result) teach() *Prior {
+	if r.State != Open || r.EndsAt == 0 {
+		return nil
+	}
+	p := &Prior{Length: r.EndsAt}
+	for _, h := range r.Hops {
+		if h.Answer == Silent {
+			p.Silent = append(p.Silent, h.TTL)
+		}
+		p.RTT = max(p.RTT, time.Duration(h.RTT))
+	}
+	return p
+}

@@ -103,9 +103,10 @@ func (e *engine) repeat(now time.Time) (wake time.Time, err error) {
 			due = p.sent.Add(max(e.slack(), retryAfter))
 		}
 		switch {
+		case !due.Before(e.start.Add(e.o.Silence)): // no time is left for an answer
 		case now.Before(due):
 			wake = earlier(due, wake)
-		case due.Before(e.start.Add(e.o.Silence)):
+		default:
 			batch = append(batch, &probe{ttl: p.ttl, attempt: p.attempt + 1})
 		}
 	}
