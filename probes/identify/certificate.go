@@ -170,7 +170,7 @@ func ParseKey(text []byte) (crypto.Signer, error) {
 		b, text = pem.Decode(text)
 		switch {
 		case b == nil:
-			return nil, errors.New("no private key in it")
+			return nil, errNoKey
 		case b.Type == "ENCRYPTED PRIVATE KEY" || strings.Contains(b.Headers["Proc-Type"], "ENCRYPTED"):
 			return nil, errors.New("the private key is encrypted; decrypt it with: openssl pkey -in FILE -out PLAIN")
 		case strings.HasSuffix(b.Type, "PRIVATE KEY"):
@@ -178,6 +178,8 @@ func ParseKey(text []byte) (crypto.Signer, error) {
 		}
 	}
 }
+
+var errNoKey = errors.New("no private key in it")
 
 func parseKey(der []byte) (crypto.Signer, error) {
 	if k, err := x509.ParsePKCS1PrivateKey(der); err == nil {

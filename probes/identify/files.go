@@ -2,8 +2,8 @@ package identify
 
 import (
 	"errors"
-	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 	"sync"
@@ -93,7 +93,7 @@ func ReadFile(path string) ([]byte, error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: not a regular file", path)
+		return nil, &fs.PathError{Op: "read", Path: path, Err: errNotRegular}
 	}
 	f, err := os.Open(path)
 	if err != nil {
@@ -105,11 +105,15 @@ func ReadFile(path string) ([]byte, error) {
 	case err != nil:
 		return nil, err
 	case len(b) > maxFile:
-		return nil, fmt.Errorf("%s: more than %d bytes", path, maxFile)
+		return nil, &fs.PathError{Op: "read", Path: path, Err: errTooLong}
 	case len(b) == 0:
-		return nil, fmt.Errorf("%s: %w", path, errEmpty)
+		return nil, &fs.PathError{Op: "read", Path: path, Err: errEmpty}
 	}
 	return b, nil
 }
 
-var errEmpty = errors.New("the file is empty")
+var (
+	errNotRegular = errors.New("not a regular file")
+	errTooLong    = errors.New("more than 4 MB")
+	errEmpty      = errors.New("the file is empty")
+)

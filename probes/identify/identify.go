@@ -4,11 +4,14 @@
 // verify, x509 -text, rsa -modulus and diff, and it says what API Gateway
 // would log.
 //
-// It reads files only: it never opens a connection.
+// It reads files only: it never opens a connection. It judges by the
+// documented rules of API Gateway, which are stricter than those of openssl
+// verify; where the two differ, the report names the rule.
 package identify
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"vpcprobe/probes"
@@ -23,45 +26,28 @@ var Kind = probes.Kind{
 	Per:     probes.PerTarget,
 	Metrics: []*probes.Metric{NotAfter, keyMatch, accepted},
 	Rules:   Rules,
-	New:     func(probes.System) probes.Constructor { return newProbe },
+	New:     newKind,
 }
 
-// Rules are the root causes found in the files.
-var Rules = []*probes.Rule{}
-
-// NotAfter is when the first certificate of a chain or bundle expires.
+// NotAfter is when the first certificate of a chain or bundle expires. Its
+// observations fill in via and address, where they have any.
 var NotAfter = &probes.Metric{
-	Name:   "cert_not_after_timestamp_seconds",
-	Help:   "When the first certificate to expire does so, in Unix time: of the server's chain, the client's chain, or the truststore.",
+	Name: "cert_not_after_timestamp_seconds",
+	Help: "When the first certificate to expire does so, in Unix time: of the server's verified chain (role server), " +
+		"the client certificate (client) or the truststore (truststore).",
 	Labels: []string{"role", "via", "address"},
 }
 
-var keyMatch = &probes.Metric{
-	Name: "client_cert_key_match",
-	Help: "Whether the private key belongs to the client certificate (1) or not (0).",
-}
-
-var accepted = &probes.Metric{
-	Name: "client_cert_accepted",
-	Help: "Whether API Gateway would accept the client certificate, judged by the copy of the truststore (1) or not (0).",
-}
-
-// Files names what to judge. Certificate is required.
-type Files struct {
-	Certificate string // PEM: the client certificate, and what else the client sends
-	Key         string // PEM: its private key
-	Truststore  string // PEM: the domain's truststore bundle
-	Chain       string // PEM: intermediates that the client would send
-}
-
-// A Report says what was found in the files.
-type Report struct {
-	Accepted bool `json:"accepted"`
-}
-
-// Judge reads the files and judges them as API Gateway would at that time. Its
-// error says which file cannot be read.
-func Judge(f Files, at time.Time) (*Report, error) { return &Report{Accepted: true}, nil }
+var (
+	keyMatch = &probes.Metric{
+		Name: "client_cert_key_match",
+		Help: "Whether the private key belongs to the client certificate (1) or not (0).",
+	}
+	accepted = &probes.Metric{
+		Name: "client_cert_accepted",
+		Help: "Whether API Gateway would accept the client certificate, judged by the copy of its truststore (1) or not (0).",
+	}
+)
 
 // Of returns the report that an observation of this kind carries, or nil.
 func Of(o probes.Observation) *Report {
@@ -69,12 +55,133 @@ func Of(o probes.Observation) *Report {
 	return r
 }
 
-func newProbe(t *probes.Target) (probes.Probe, error) { return nil, nil }
-
-type probe struct{}
-
-func (*probe) Probe(context.Context, probes.Evidence, *probes.Line) []probes.Observation { return nil }
-
 // Refused reports whether the files already explain why a server would refuse
 // the client.
-func Refused(seen probes.Evidence) bool { return len(seen.Ended(name, probes.Invalid)) > 0 }
+func Refused(seen probes.Evidence) bool {
+	for _, o := range seen.Ended(name, probes.Invalid) {
+		if r := Of(o); r == nil || r.blamed() {
+			return true
+		}
+	}
+	return false
+}
+
+// blamed reports whether a problem other than age refuses the client: an
+// expired certificate is only a warning, so it does not explain a failure.
+func (r *Report) blamed() bool {
+	for _, p := range r.Problems {
+		if p.Refuses && p.Finding != clientExpired.ID {
+			return true
+		}
+	}
+	return false
+}
+
+func newKind(probes.System) probes.Constructor {
+	files := &reader{}
+	return func(t *probes.Target) (probes.Probe, error) {
+		c := t.ClientCertificate
+		if c.Certificate == "" {
+			return nil, nil
+		}
+		return &probe{files: files, of: Files{Certificate: c.Certificate, Key: c.Key, Truststore: c.Truststore}}, nil
+	}
+}
+
+type probe struct {
+	files *reader
+	of    Files
+	last  *judged
+}
+
+// judged is the latest report with what it was made from.
+type judged struct {
+	material
+	report *Report
+	at     time.Time
+}
+
+// fresh is how long a report on unchanged files is good: only time makes it
+// worse, and nothing expires by the second.
+const fresh = time.Minute
+
+// Probe implements [probes.Probe].
+func (p *probe) Probe(context.Context, probes.Evidence, *probes.Line) []probes.Observation {
+	o := probes.Observation{Kind: name, Start: time.Now()}
+	m, err := p.files.read(p.of)
+	if err != nil {
+		o.Outcome, o.Err, o.Detail = probes.Unreadable, errors.New(scrub(err.Error())), unreadable(err)
+		return []probes.Observation{o}
+	}
+	if l := p.last; l == nil || !l.same(m) || o.Start.Before(l.at) || o.Start.Sub(l.at) > fresh {
+		p.last = &judged{m, m.judge(o.Start).brief(), o.Start}
+	}
+	r := p.last.report
+	o.Outcome, o.Detail, o.Values = probes.OK, r, m.values(r)
+	if !r.Accepted {
+		o.Outcome, o.Err = probes.Invalid, errors.New(r.Problems[0].Text)
+	}
+	return []probes.Observation{o}
+}
+
+// same reports whether the files held the same, which the caches tell by
+// returning the very same values.
+func (j *judged) same(m material) bool {
+	return &j.client[0] == &m.client[0] && j.key == m.key && j.bundle == m.bundle
+}
+
+func (m material) values(r *Report) []probes.Value {
+	vs := []probes.Value{NotAfter.Is(float64(m.client[r.Leaf].NotAfter.Unix()), "client")}
+	if r.KeyMatches != nil {
+		vs = append(vs, keyMatch.If(*r.KeyMatches))
+	}
+	if m.bundle == nil {
+		return vs
+	}
+	vs = append(vs, accepted.If(r.Accepted))
+	if first, ok := m.bundle.notAfter(); ok {
+		vs = append(vs, NotAfter.Is(float64(first.Unix()), "truststore"))
+	}
+	return vs
+}
+
+// notAfter is when the first certificate of the bundle expires.
+func (b *bundle) notAfter() (first time.Time, ok bool) {
+	for _, c := range b.certs {
+		if !ok || c.NotAfter.Before(first) {
+			first, ok = c.NotAfter, true
+		}
+	}
+	return first, ok
+}
+
+// maxListed bounds how many certificates of a bundle an observation carries;
+// those with a problem go first.
+const maxListed = 20
+
+// brief returns the report cut to what is kept in evidence.
+func (r *Report) brief() *Report {
+	if len(r.Truststore) <= maxListed {
+		return r
+	}
+	var bad, good []Judged
+	for _, c := range r.Truststore {
+		if c.Problem != "" {
+			bad = append(bad, c)
+		} else {
+			good = append(good, c)
+		}
+	}
+	short := *r
+	short.Truststore = append(bad, good...)[:maxListed:maxListed]
+	return &short
+}
+
+// unreadable is the report on files that cannot be read.
+func unreadable(err error) *Report {
+	p := Problem{Finding: clientUnreadable.ID, Refuses: true, Text: scrub(err.Error()), sure: probes.Certain}
+	if f, ok := errors.AsType[*FileError](err); ok && f.Role == roleTruststore {
+		p.Finding, p.Refuses = bundleUnreadable.ID, false
+	}
+	return &Report{Problems: []Problem{p}}
+}
