@@ -41,7 +41,11 @@ func dnsAddrs(o probes.Observation) []netip.Addr {
 	return d.Addrs()
 }
 
+// sorted returns the addresses in order, without duplicates; nil if there are none.
 func sorted(addrs []netip.Addr) []netip.Addr {
+	if len(addrs) == 0 {
+		return nil
+	}
 	all := make([]netip.Addr, 0, len(addrs))
 	for _, a := range addrs {
 		all = append(all, a.Unmap())

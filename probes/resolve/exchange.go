@@ -49,6 +49,7 @@ type reply struct {
 	transport string
 	truncated bool          // over UDP, so that TCP had to be used
 	resent    int           // how often the question was sent again
+	stray     int           // datagrams that were not the reply
 	arrived   time.Time     // when we had it, by our clock
 	delay     time.Duration // how much later that was than it reached the kernel
 }
@@ -88,9 +89,7 @@ func (q question) message() (*dns.Msg, []byte, error) {
 	return m, packed, err
 }
 
-// overUDP asks from a fresh socket, and thus from a fresh port. What is not
-// the reply is passed over, since anybody can send it; if nothing else came
-// until the end, that is the outcome.
+// overUDP asks from a fresh socket, and thus from a fresh port.
 func (q question) overUDP(ctx context.Context) (*reply, error) {
 	r := &reply{transport: OverUDP}
 	m, packed, err := q.message()
@@ -106,41 +105,48 @@ func (q question) overUDP(ctx context.Context) (*reply, error) {
 	if _, err := conn.Write(packed); err != nil {
 		return r, err
 	}
-	stray := 0
 	receive := receiver(conn)
-	resend := resendAt(ctx)
-	for {
-		conn.SetReadDeadline(resend)
-		if ctx.Err() != nil {
-			return r, finally(ctx, stray, ctx.Err())
-		}
-		packet, delay, err := receive()
-		switch {
-		case isTimeout(err) && ctx.Err() == nil && r.resent == 0:
-			if _, err := conn.Write(packed); err != nil {
-				return r, err
-			}
-			r.resent++
-			resend, _ = ctx.Deadline()
-		case err != nil:
-			return r, finally(ctx, stray, err)
-		case r.read(m, packet):
-			r.arrived, r.delay = time.Now(), delay
-			return r, nil
-		default:
-			if stray++; stray == maxStray {
-				return r, fmt.Errorf("%w: %d datagrams that do not belong to the question", errBadReply, stray)
-			}
+	conn.SetReadDeadline(resendAt(ctx))
+	err = r.await(ctx, receive, m)
+	if isTimeout(err) && ctx.Err() == nil { // one lost datagram is no outage
+		r.resent++
+		deadline, _ := ctx.Deadline()
+		conn.SetReadDeadline(deadline)
+		if _, err = conn.Write(packed); err == nil {
+			err = r.await(ctx, receive, m)
 		}
 	}
+	return r, finally(ctx, r.stray, err)
+}
+
+// await receives until the reply comes or it takes too long. What is not the
+// reply is passed over, since anybody can send it.
+func (r *reply) await(ctx context.Context, receive func() ([]byte, time.Duration, error), asked *dns.Msg) error {
+	for r.stray < maxStray {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		packet, delay, err := receive()
+		if err != nil {
+			return err
+		}
+		if ours, err := r.read(asked, packet); ours {
+			r.arrived, r.delay = time.Now(), delay
+			return err
+		}
+		r.stray++
+	}
+	return context.DeadlineExceeded
 }
 
 // finally says how a fruitless wait ended.
 func finally(ctx context.Context, stray int, err error) error {
 	switch {
+	case err == nil:
+		return nil
 	case errors.Is(ctx.Err(), context.Canceled):
 		return ctx.Err()
-	case isTimeout(err) && stray > 0:
+	case isTimeout(err) && stray > 0: // if nothing else came, that is the outcome
 		return fmt.Errorf("%w: %d datagrams that do not belong to the question, and no other", errBadReply, stray)
 	}
 	return err
@@ -166,11 +172,12 @@ func (q question) overTCP(ctx context.Context) (*reply, error) {
 	if err != nil {
 		return r, finally(ctx, 0, err)
 	}
-	if !r.read(m, packet) {
+	ours, err := r.read(m, packet)
+	if !ours {
 		return r, fmt.Errorf("%w: not one to the question", errBadReply)
 	}
 	r.arrived, r.truncated = time.Now(), false
-	return r, nil
+	return r, err
 }
 
 // readPrefixed reads one message with its length before it.
@@ -193,7 +200,7 @@ func interruptible(ctx context.Context, conn net.Conn) (undo func() bool) {
 	return context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 }
 
-// resendAt is when to ask again: one lost datagram is no outage.
+// resendAt is when to ask again.
 func resendAt(ctx context.Context) time.Time {
 	deadline, ok := ctx.Deadline()
 	if !ok {

@@ -1,6 +1,7 @@
 package resolve
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -16,23 +17,20 @@ const (
 	maxName    = 255 // runes of a name to show
 )
 
-// read takes the packet as the reply to the question, if it is that.
-func (r *reply) read(asked *dns.Msg, packet []byte) bool {
+// read takes the packet as the reply to the question, if it is that; an error
+// says that it is, but makes no sense.
+func (r *reply) read(asked *dns.Msg, packet []byte) (ours bool, _ error) {
 	m := new(dns.Msg)
 	err := m.Unpack(packet)
-	if !answersTo(asked, m) {
-		return false
+	if !answersTo(asked, m) || err != nil && !m.Truncated {
+		return false, nil
 	}
 	r.rcode, r.truncated = m.Rcode, m.Truncated
 	if m.Truncated {
-		return true // possibly in the middle of a record: what there is of it is not looked at
+		return true, nil // possibly in the middle of a record: what there is of it is not looked at
 	}
-	if err != nil {
-		return false
-	}
-	var sound bool
-	r.answers, r.chain, sound = follow(m.Answer, asked.Question[0])
-	return sound
+	r.answers, r.chain, err = follow(m.Answer, asked.Question[0])
+	return true, err
 }
 
 // answersTo reports whether m is a response to the question asked. Some
@@ -49,9 +47,8 @@ func answersTo(asked, m *dns.Msg) bool {
 }
 
 // follow walks the aliases from the name asked for to its addresses. Records
-// that are not on the way are not looked at. It is false if the aliases go
-// round in circles.
-func follow(section []dns.RR, q dns.Question) (answers []Answer, chain []string, sound bool) {
+// that are not on the way are not looked at.
+func follow(section []dns.RR, q dns.Question) (answers []Answer, chain []string, err error) {
 	at, ttl := q.Name, ^uint32(0)
 	seen := []string{strings.ToLower(at)}
 	for {
@@ -61,7 +58,7 @@ func follow(section []dns.RR, q dns.Question) (answers []Answer, chain []string,
 		}
 		at, ttl = alias.Target, min(ttl, alias.Hdr.Ttl)
 		if slices.Contains(seen, strings.ToLower(at)) || len(chain) == maxChain {
-			return nil, chain, false
+			return nil, chain, fmt.Errorf("%w: the aliases go round in circles, or on and on", errBadReply)
 		}
 		seen = append(seen, strings.ToLower(at))
 		chain = append(chain, probes.Scrub(strings.TrimSuffix(at, "."), maxName))
@@ -73,7 +70,7 @@ func follow(section []dns.RR, q dns.Question) (answers []Answer, chain []string,
 		}
 		answers = append(answers, Answer{addr, min(ttl, rr.Header().Ttl)})
 	}
-	return answers, chain, true
+	return answers, chain, nil
 }
 
 func aliasOf(section []dns.RR, name string) *dns.CNAME {

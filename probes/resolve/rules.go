@@ -27,7 +27,7 @@ const (
 	wrongAddresses      = "wrong-addresses"
 	namesDisagree       = "names-disagree"
 	addressesOutdated   = "addresses-outdated"
-	nameserverFailing    = "nameserver-failing"
+	nameserverFailing   = "nameserver-failing"
 	oneFamilyFailing    = "one-family-failing"
 )
 
