@@ -161,7 +161,7 @@ func TestText(t *testing.T) {
 		{probes.Observation{}, ""},
 		{probes.Observation{Err: errors.New("no route")}, "no route"},
 		{probes.Observation{Detail: &detail{403, "x"}}, "403 Forbidden by x"},
-		{probes.Observation{Detail: &detail{403, "x"}, Err: errors.New("y")}, "403 Forbidden by x: y"},
+		{probes.Observation{Detail: &detail{403, "x"}, Err: errors.New("cut off")}, "403 Forbidden by x: cut off"},
 		{probes.Observation{Detail: &detail{403, "x"}, Err: errors.New("403 Forbidden")}, "403 Forbidden by x"},
 	} {
 		if got := Text(tt.o); got != tt.want {

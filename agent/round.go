@@ -51,6 +51,8 @@ type Step struct {
 	Target       *probes.Target
 	Kind         string
 	Observations []probes.Observation
+	Lanes        []probes.Lane // the lanes walked, once they are known
+	Last         bool          // no further step of the target follows
 }
 
 // Sentence says the verdict in a few words, such as "5 of 6 paths work".

@@ -16,9 +16,11 @@ const (
 	maxKinds       = 64 // the width of a set of kinds
 	defaultTimeout = 5 * time.Second
 
-	// patience bounds a whole step of a kind that runs once per target, in
-	// timeouts: such a kind makes several operations and bounds each itself.
-	patience = 20
+	// Kinds bound each operation by the target's timeout themselves. The agent
+	// bounds a whole step, which may be several operations: on a lane it dials,
+	// shakes hands, fetches credentials and asks; once per target it may do more.
+	lanePatience   = 4
+	targetPatience = 20
 )
 
 // A walk is a target bound to the kinds. While it is idle, it is all that the
@@ -305,9 +307,9 @@ func (s *stride) bound(kind *probes.Kind) time.Duration {
 		timeout = defaultTimeout
 	}
 	if kind.Per == probes.PerTarget {
-		return patience * timeout
+		return targetPatience * timeout
 	}
-	return timeout
+	return lanePatience * timeout
 }
 
 var errNoOutcome = errors.New("the probe gave no outcome; please report this")
@@ -367,9 +369,18 @@ func (s *stride) settle(i int, ran bool, obs []probes.Observation) {
 	s.moved.Broadcast()
 	for ; s.told < len(s.steps) && s.settled.has(s.told); s.told++ {
 		if s.tell != nil && s.ran.has(s.told) {
-			s.tell(Step{s.target, s.kinds[s.told].Name, s.obs[s.told]})
+			s.tell(Step{s.target, s.kinds[s.told].Name, s.obs[s.told], s.before.Lanes, s.told == s.last()})
 		}
 	}
+}
+
+// last is the highest kind that has something to do for the target.
+func (s *stride) last() int {
+	i := len(s.steps) - 1
+	for i >= 0 && s.steps[i].probe == nil {
+		i--
+	}
+	return i
 }
 
 // view is the evidence as a step of kind i sees it: this round's observations

@@ -307,7 +307,7 @@ func TestInterruptedCheck(t *testing.T) {
 	})
 }
 
-// Each step is bounded by the target's timeout.
+// A probe that does not bound its operations is bounded by the agent.
 func TestTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var took time.Duration
@@ -318,7 +318,7 @@ func TestTimeout(t *testing.T) {
 			return []probes.Observation{{Outcome: probes.Classify(ctx.Err()), Err: ctx.Err()}}
 		}
 		r := check(t, opens(ends(probes.OK), lanes(1)), kind("connect", probes.PerLane, slow))
-		if took != time.Second || outcomes(r) != "resolve=ok connect=timeout" {
+		if took != lanePatience*time.Second || outcomes(r) != "resolve=ok connect=timeout" {
 			t.Errorf("%v: %s", took, outcomes(r))
 		}
 	})
@@ -335,15 +335,16 @@ func TestProgress(t *testing.T) {
 			kind("trace", probes.PerTarget, d.takes("trace", always(time.Minute))),
 			kind("nothing", probes.PerTarget, nil),
 			kind("handshake", probes.PerLane, d.takes("handshake", always(time.Second))),
+			kind("nothing", probes.PerTarget, nil),
 		}, target("orders"))
 		start := time.Now()
 		var told []string
 		if _, err := a.Check(t.Context(), []string{"orders"}, func(s Step) {
-			told = append(told, fmt.Sprintf("%v %s %s %d", time.Since(start), s.Target.Name, s.Kind, len(s.Observations)))
+			told = append(told, fmt.Sprintf("%v %s %s %d %d %t", time.Since(start), s.Target.Name, s.Kind, len(s.Observations), len(s.Lanes), s.Last))
 		}); err != nil {
 			t.Fatal(err)
 		}
-		want := []string{"0s orders resolve 1", "1s orders connect 2", "1m1s orders trace 1", "1m1s orders handshake 2"}
+		want := []string{"0s orders resolve 1 0 false", "1s orders connect 2 2 false", "1m1s orders trace 1 2 false", "1m1s orders handshake 2 2 true"}
 		if diff := cmp.Diff(want, told); diff != "" {
 			t.Error(diff)
 		}
