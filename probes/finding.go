@@ -78,3 +78,14 @@ func Diagnose(rules []*Rule, seen Evidence) []Finding {
 	}
 	return found
 }
+
+// Refine lets each kind that can correct what the rules found, lowest layer
+// first.
+func Refine(kinds []Kind, seen Evidence, found []Finding) []Finding {
+	for _, k := range kinds {
+		if k.Refine != nil {
+			found = k.Refine(seen, found)
+		}
+	}
+	return found
+}

@@ -57,6 +57,12 @@ type Kind struct {
 	// Lanes says which lanes the evidence opens. Exactly one kind has it.
 	Lanes func(Evidence) []Lane
 
+	// Refine, if set, corrects what the rules of lower layers found in the
+	// light of what this kind saw: it adds notes, is surer, or puts an
+	// observation under the rule that it really belongs to. It returns new
+	// findings and leaves those that it was given as they are. See [Refine].
+	Refine func(Evidence, []Finding) []Finding
+
 	// New prepares what all targets of one agent share, such as a cache of
 	// credentials, and returns the constructor that binds the kind to a target.
 	New func(System) Constructor

@@ -65,3 +65,8 @@ func ProbeMTU(context.Context, netip.AddrPort, string) (*MTUResult, error) {
 // ReadSegments reads what the kernel knows about a TCP connection's segments;
 // false here, where it does not tell.
 func ReadSegments(net.Conn) (Segments, bool) { return Segments{}, false }
+
+// stamping has nothing to keep on here.
+type stamping struct{}
+
+func keepStamping() *stamping { return nil }
