@@ -190,10 +190,9 @@ func TestSystemOptions(t *testing.T) {
 	onlyAddresses(&w.target)
 	system(&w.target)
 	o := w.walk(t).Of(name)[0]
-	close(asked)
 	var got []string
-	for a := range asked {
-		got = append(got, a)
+	for len(asked) > 0 {
+		got = append(got, <-asked)
 	}
 	if o.Outcome != probes.OK || Of(o).Transport != OverTCP || !slices.Equal(got, []string{"tcp A"}) {
 		t.Errorf("%s over %s, asked %v, want one question for A over tcp: %v", o.Outcome, Of(o).Transport, got, o.Err)
