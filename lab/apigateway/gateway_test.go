@@ -226,6 +226,7 @@ func TestMostSpecificTemplateWins(t *testing.T) {
 			"/orders/{id}/lines":   answers("lines"),
 			"/orders/{id}/{rest+}": answers("greedy order"),
 		}
+		d.Resources["/orders"]["ANY"] = &Method{Integration: Integration{Body: "any"}}
 	}))
 	for path, want := range map[string]string{
 		"/prod": "root", "/prod/": "root", "/prod/x": "greedy", "/prod/x/y": "greedy",

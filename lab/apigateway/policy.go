@@ -251,9 +251,9 @@ func (s statement) covers(q ask) bool {
 }
 
 // expand turns the shorthand execute-api:/stage/METHOD/path of resource
-// policies into an ARN pattern.
+// policies into an ARN pattern. Without a base it fits nothing.
 func (q ask) expand(pattern string) string {
-	if rest, ok := strings.CutPrefix(pattern, "execute-api:/"); ok && q.base != "" {
+	if rest, ok := strings.CutPrefix(pattern, "execute-api:/"); ok {
 		return q.base + "/" + rest
 	}
 	return pattern

@@ -162,8 +162,10 @@ func TestDenyWins(t *testing.T) {
 	allow := `{"Effect":"Allow","Principal":"*","Action":"*","Resource":"*"}`
 	deny := `{"Effect":"Deny","Principal":"*","Action":"*","Resource":"*"}`
 	account := `{"Effect":"Deny","Principal":{"AWS":"111122223333"},"Action":"*","Resource":"*"}`
+	entrust := `{"Effect":"Allow","Principal":{"AWS":"111122223333"},"Action":"*","Resource":"*"}`
 	for statements, want := range map[string]ruling{
 		allow: allows, deny: denies, allow + "," + deny: denies, deny + "," + allow: denies, "": silent,
+		entrust: entrusts, entrust + "," + allow: allows, allow + "," + entrust: allows,
 		allow + "," + account: denies, // a denial of the account is one of everybody in it
 	} {
 		p := mustParse(t, `{"Statement":[`+statements+`]}`, ofResource)

@@ -1,6 +1,7 @@
 package apigateway
 
 import (
+	"crypto/x509"
 	"net/http"
 	"slices"
 	"strings"
@@ -187,6 +188,8 @@ func missing() []incident {
 		{row: "B1", name: "unsigned", sent: sent{path: "/prod/signed"}, status: 403, errorType: mt, body: missingBody},
 		{row: "B2", name: "no such path", sent: sent{path: "/prod/nowhere"}, status: 403, errorType: mt, body: missingBody},
 		{row: "B2", name: "no such path, well signed", sent: sent{path: "/prod/nowhere", signed: AccessKeyID}, status: 403, errorType: mt, body: missingBody},
+		{row: "B2", name: "nothing where {proxy+} stands", sent: sent{path: "/prod/files/"}, status: 403, errorType: mt, body: missingBody},
+		{row: "B2", name: "nothing where {id} stands", sent: sent{path: "/prod/orders/"}, status: 403, errorType: mt, body: missingBody},
 		{row: "B3", name: "no such method", sent: sent{method: "DELETE"}, status: 403, errorType: mt, body: missingBody},
 		{row: "B2", also: "B4", name: "stage in the path of a custom domain", sent: sent{host: PrivateDomain}, status: 403, errorType: mt, body: missingBody},
 		{row: "B2", also: "B5", name: "added, but not deployed", change: func(s *State) {
@@ -257,6 +260,7 @@ func forbiddens() []incident {
 		{row: "F3", name: "Host of another region", sent: sent{host: PrivateAPI + ".execute-api.eu-west-2.amazonaws.com"}},
 		{row: "F3", name: "alias of an endpoint that is not associated", change: func(s *State) { s.APIs[PrivateAPI].Endpoints = nil }, sent: sent{host: aliasHost}},
 		{row: "F3", name: "public custom domain through the endpoint", sent: sent{host: PublicDomain, path: "/health"}},
+		{row: "F3", name: "x-apigw-api-id from the internet", sent: sent{host: "nlb.example", header: byID, conn: fromInternet("nlb.example")}},
 		{row: "F4", name: "own name", change: func(s *State) { s.APIs[PrivateAPI].DefaultEndpointDisabled = true }},
 		{row: "F4", name: "x-apigw-api-id", change: func(s *State) { s.APIs[PrivateAPI].DefaultEndpointDisabled = true }, sent: sent{host: vpceHost, header: byID}},
 		{row: "F6", name: "no mapping", change: domain(func(d *Domain) { d.Mappings = nil }), sent: throughDomain},
@@ -268,6 +272,7 @@ func forbiddens() []incident {
 		{row: "F9", name: "from the internet", sent: sent{host: PrivateDomain, path: "/health", conn: fromInternet(PrivateDomain)}},
 		{row: "F10", name: "SNI is the endpoint's", change: strict, sent: sent{conn: throughEndpoint(vpceHost)}},
 		{row: "F10", name: "x-apigw-api-id at the endpoint's name", change: strict, sent: sent{host: vpceHost, header: byID}},
+		{row: "F10", name: "x-apigw-api-id beside another API's Host", change: strict, sent: sent{host: regionalHost, header: byID}},
 		{row: "F10", name: "custom domain", change: domain(func(d *Domain) { d.AccessMode = Strict }), sent: sent{host: PrivateDomain, path: "/health", conn: throughEndpoint(vpceHost)}},
 		{row: "F11", name: "no such API", change: func(s *State) { delete(s.APIs, PrivateAPI) }},
 		{row: "F11", name: "mapping to no API", change: func(s *State) { delete(s.APIs, PrivateAPI) }, sent: throughDomain},
@@ -338,6 +343,8 @@ func neighbours() []incident {
 func httpAPI() []incident {
 	to := func(path string) sent { return sent{host: httpHost, path: path, conn: fromInternet(httpHost)} }
 	guarded, misscoped := to("/prod/guarded"), to("/prod/signed")
+	permitted := misscoped
+	permitted.signed = AccessKeyID
 	misscoped.signed, misscoped.scope = AccessKeyID, [2]string{"eu-west-2", ""}
 	guarded.header = map[string]string{"Authorization": BearerToken}
 	change := func(path string, f func(*Method)) func(*State) {
@@ -353,6 +360,7 @@ func httpAPI() []incident {
 		{row: "404", name: "no such path", sent: to("/prod/nowhere"), status: 404, body: `{"message":"Not Found"}`},
 		{row: "404", name: "no such stage", sent: to("/prdo/health"), status: 404, body: `{"message":"Not Found"}`},
 		{row: "403", name: "unsigned", sent: to("/prod/signed"), status: 403, body: forbiddenBody},
+		{row: "403", name: "no permission", change: func(s *State) { s.Principals[AccessKeyID].Policy = "" }, sent: permitted, status: 403, body: forbiddenBody},
 		{row: "403", name: "wrong scope", sent: misscoped, status: 403, body: forbiddenBody},
 		{row: "401", name: "no token", sent: to("/prod/guarded"), status: 401, body: `{"message":"Unauthorized"}`},
 		{row: "403", name: "authorizer denies", change: verdict(DenyNarrow), sent: guarded, status: 403, body: forbiddenBody},
@@ -483,11 +491,12 @@ func TestBasePaths(t *testing.T) {
 			"/health": {"GET": {Integration: Integration{Body: "two"}}},
 		}}}
 		s.Domains[PublicDomain].Mappings = []Mapping{
-			{BasePath: "shop", API: RegionalAPI, Stage: StageName}, {BasePath: "shop/two", API: RegionalAPI, Stage: "v2"},
+			{BasePath: "shop/two", API: RegionalAPI, Stage: "v2"}, {BasePath: "shop", API: RegionalAPI, Stage: StageName},
+			{BasePath: "shop/two/three", API: RegionalAPI, Stage: StageName},
 		}
 	})
 	for path, want := range map[string]string{
-		"/shop/health": `{"status":"ok"}`, "/shop/two/health": "two", "/shopping/health": forbiddenBody, "/health": forbiddenBody,
+		"/shop/health": `{"status":"ok"}`, "/shop/two/health": "two", "/shop/two/three/health": `{"status":"ok"}`, "/shopping/health": forbiddenBody, "/health": forbiddenBody,
 	} {
 		if a := send(t, g, sent{host: PublicDomain, path: path, conn: fromInternet(PublicDomain)}); a.body != want {
 			t.Errorf("%s: got %s, want %s", path, a.body, want)
@@ -592,5 +601,54 @@ func TestDefaultStageOfHTTPAPI(t *testing.T) {
 		if a := send(t, g, sent{host: httpHost, path: path, conn: fromInternet(httpHost)}); a.status != 200 {
 			t.Errorf("%s: got %d %s", path, a.status, a.body)
 		}
+	}
+}
+
+// TestOrder lets two causes meet: the answer is about the earlier one, in the
+// order of FACTS.md 1.4.
+func TestOrder(t *testing.T) {
+	t.Parallel()
+	nobody := policyOf("Allow", `{"AWS":"000000000000"}`, "")
+	blocked := func(s *State) { s.APIs[PrivateAPI].Stages[StageName].WAF = &WAF{Rules: []WAFRule{{}}} }
+	throttled := func(s *State) { s.APIs[PrivateAPI].Stages[StageName].Throttled = true }
+	disabled := func(s *State) { s.APIs[PrivateAPI].DefaultEndpointDisabled = true }
+	truststore := func(s *State) { s.Domains[PublicDomain].Truststore = []*x509.Certificate{} }
+	unmapped := func(s *State) { s.Domains[PublicDomain].Mappings = nil }
+	broken := method("/keyed", func(m *Method) { m.RequiredParams, m.Integration.Behavior = []string{"a"}, NotPermitted })
+	keyed := sent{path: "/prod/keyed"}
+	withKey := sent{path: "/prod/keyed", header: map[string]string{"x-api-key": APIKey}}
+	public := sent{host: PublicDomain, path: "/health", conn: fromInternet(PublicDomain)}
+	for _, tt := range []struct {
+		first  string
+		change func(*State)
+		sent   sent
+	}{
+		{"F3", disabled, sent{host: vpceHost}},
+		{"F4", disabled, sent{path: "/nostage/health"}},
+		{"F7", both(endpointPolicy(nobody), blocked), sent{path: "/nostage/health"}},
+		{"F6", both(unmapped, truststore), public},
+		{"F5", truststore, public},
+		{"A5", both(endpointPolicy(nobody), blocked), sent{}},
+		{"F2", both(blocked, resourcePolicy(nobody)), sent{}},
+		{"A4", both(resourcePolicy(nobody), throttled), sent{path: "/prod/nowhere"}},
+		{"A4", both(resourcePolicy(nobody), throttled), keyed},
+		{"B2", throttled, sent{path: "/prod/nowhere"}},
+		{"F1", throttled, keyed},
+		{"429", both(broken, throttled), withKey},
+		{"400", broken, withKey},
+	} {
+		g := model(tt.change)
+		send(t, g, tt.sent)
+		if got := g.Requests()[0].Row; got != tt.first {
+			t.Errorf("%s%s: got row %s, want %s", tt.sent.host, tt.sent.path, got, tt.first)
+		}
+	}
+}
+
+// TestLargestBody passes.
+func TestLargestBody(t *testing.T) {
+	t.Parallel()
+	if a := send(t, model(nil), sent{method: "POST", body: strings.Repeat("x", maxBody)}); a.status != 200 {
+		t.Errorf("got %d %s", a.status, a.body)
 	}
 }

@@ -389,6 +389,8 @@ func TestQueryForm(t *testing.T) {
 			message: "Signature expired: 20260304T120000Z is now earlier than 20260304T120001Z (20260304T130001Z - 60 min.)"},
 		{name: "after 90 seconds", expires: "90", now: noon.Add(91 * time.Second), errorType: invalid,
 			message: "Signature expired: 20260304T120000Z is now earlier than 20260304T120001Z (20260304T120131Z - 90 sec.)"},
+		{name: "a week is the most", expires: "9999999", now: noon.Add(7*24*time.Hour + time.Second), errorType: invalid,
+			message: "Signature expired: 20260304T120000Z is now earlier than 20260304T120001Z (20260311T120001Z - 10080 min.)"},
 		{name: "signature", old: "X-Amz-Signature=", new: "X-Amz-Signature=0", now: noon, errorType: invalid, message: mismatchMessage},
 		{name: "parameters", old: "X-Amz-SignedHeaders", new: "X-Signed", now: noon, errorType: "IncompleteSignatureException",
 			message: "AWS query-string parameters must include 'X-Amz-SignedHeaders'. Re-examine the query-string parameters."},
