@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"vpcprobe/probes"
+	"vpcprobe/probes/connect"
 	"vpcprobe/probes/resolve"
 )
 
@@ -144,7 +145,7 @@ func matching(condition func(probes.Evidence, probes.Observation, *Result) probe
 // the trace may be older than the latest connection.
 func failing(seen probes.Evidence, o probes.Observation) bool {
 	tried := false
-	for _, c := range seen.Of(connectName) {
+	for _, c := range seen.Of(connect.Kind.Name) {
 		if c.Addr != o.Addr {
 			continue
 		}

@@ -23,3 +23,10 @@ func keepStamping() *stamping {
 	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1)
 	return &stamping{os.NewFile(uintptr(fd), "timestamps")}
 }
+
+// release ends it.
+func (s *stamping) release() {
+	if s.file != nil {
+		s.file.Close()
+	}
+}

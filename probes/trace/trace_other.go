@@ -70,3 +70,5 @@ func ReadSegments(net.Conn) (Segments, bool) { return Segments{}, false }
 type stamping struct{}
 
 func keepStamping() *stamping { return nil }
+
+func (s *stamping) release() {}
