@@ -12,11 +12,11 @@ import (
 	"vpcprobe/probes"
 )
 
-// What API Gateway accepts of a caller of a private API, in bytes (API Gateway
-// Developer Guide, "Quotas for configuring and running a REST API").
+// What API Gateway accepts of a caller of a private API (API Gateway Developer
+// Guide, api-gateway-execution-service-limits-table).
 const (
-	longestURL     = 8192
-	longestHeaders = 8000
+	longestURL     = 8192 // characters
+	longestHeaders = 8000 // bytes, all headers together
 )
 
 // check complains of values that can be read, but not used together.

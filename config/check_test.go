@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -229,6 +230,19 @@ func TestMistakesDoNotRepeatSecrets(t *testing.T) {
 	}
 	says(t, Options{}, domain+"    api_key: "+secret+"\n",
 		`config.yaml:5:14: targets[0].api_key: a secret is not written here: say where it is kept, {file: PATH} or {env: NAME}`)
+	says(t, Options{}, domain+"    api_key: {value: "+secret+", env: "+secret+"}\n",
+		`config.yaml:5:15: targets[0].api_key.value: unknown key (one of file, env): a secret is never written here`,
+		`config.yaml:5:40: targets[0].api_key.env: is not the name of an environment variable: a secret is never written here`)
+}
+
+// The bounds themselves are accepted.
+func TestBounds(t *testing.T) {
+	l := load(t, "every: 100ms\ntimeout: 10ms\nconcurrency: 100000\nlisten: 127.0.0.1:0\n"+domain+"    port: 65535\n    expect: {status: [100, 599]}\n")
+	if l.Every != 100*time.Millisecond || l.Timeout != 10*time.Millisecond || l.Concurrency != 100_000 || l.Targets[0].Port != 65535 {
+		t.Errorf("%+v", l.Config)
+	}
+	load(t, strings.Replace(target, "/health", "/"+strings.Repeat("x", longestURL-59-len("/")), 1)) // https://, the name and /prod are 59
+	load(t, target+"    headers: [{name: X-A, value: "+strings.Repeat("x", longestHeaders-3)+"}]")
 }
 
 func TestSyntaxErrors(t *testing.T) {
