@@ -88,10 +88,10 @@ func (l *Lab) Config() string {
 		"$ADDRESSES", strings.Join(addrs, ", "),
 		"$RESOLVER1", first.String(), "$RESOLVER2", second.String(),
 		"$PORT", fmt.Sprint(l.port), "$DIR", l.dir,
-	).Replace(config)
+	).Replace(configTemplate)
 }
 
-const config = `# A VPC on loopback: every address is in 127/8, every name is invented.
+const configTemplate = `# A VPC on loopback: every address is in 127/8, every name is invented.
 every: 1s
 timeout: 500ms
 targets:

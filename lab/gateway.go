@@ -69,6 +69,7 @@ func (l *Lab) gateway(addr netip.Addr) func(net.Conn) {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
 		if err := t.HandshakeContext(ctx); err != nil {
+			linger(conn)
 			return
 		}
 		facts.MutualTLS = s.mutual != notAsked && strings.EqualFold(facts.ServerName, PartnersDomain)
@@ -82,6 +83,16 @@ func (l *Lab) gateway(addr netip.Addr) func(net.Conn) {
 		c.handler = l.answering(s, facts)
 		l.web.serve(t, c)
 	}
+}
+
+// linger finishes a connection in a way that lets the client read the alert,
+// even if it is still writing.
+func linger(conn net.Conn) {
+	if half, ok := conn.(interface{ CloseWrite() error }); !ok || half.CloseWrite() != nil {
+		return
+	}
+	conn.SetReadDeadline(time.Now().Add(time.Second))
+	drain(conn)
 }
 
 // answering is the handler for the requests of one connection.

@@ -49,8 +49,9 @@ func (l *Lab) Environment(source string) []string {
 			"AWS_WEB_IDENTITY_TOKEN_FILE="+l.file(webIdentityFile),
 			"AWS_ROLE_ARN="+roleARN,
 			"AWS_ROLE_SESSION_NAME=lab",
-			"AWS_STS_REGIONAL_ENDPOINTS=regional",
-			"AWS_CA_BUNDLE="+l.file(rootsFile))
+			// Without TLS: a client of the SDK that brings its own transport
+			// cannot be given the lab's root by AWS_CA_BUNDLE.
+			"AWS_ENDPOINT_URL_STS=http://"+l.at(stsPlain()).String())
 	}
 	return append(env, "AWS_EC2_METADATA_DISABLED=true")
 }

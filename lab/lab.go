@@ -10,7 +10,7 @@
 // are broken, while the lab runs; [Scenarios] lists the faults together with
 // the findings that they must lead to.
 //
-// The lab needs no privileges and reaches nothing but 127/8: whoever dials
+// The lab needs no privileges and reaches nothing but 127.77/16: whoever dials
 // through its network finds the lab's servers or no route at all. It knows
 // nothing of how it is probed, and it imports no kind and no agent, so that
 // what the agent believes is tested against somebody else.
@@ -21,6 +21,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -139,6 +140,7 @@ func (l *Lab) servers() map[netip.Addr]func(net.Conn) {
 		ecsStub():  l.plain(l.container("")),
 		eksStub():  l.plain(l.container(containerToken)),
 		stsStub():  l.sts,
+		stsPlain(): l.plain(http.HandlerFunc(l.assumeRole)),
 	}
 	for _, addr := range append(ENIs(), otherENI(), farENI(), partnersENI(), publicStub()) {
 		who[addr] = l.gateway(addr)

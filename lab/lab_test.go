@@ -179,7 +179,7 @@ func TestNetworkLeadsNowhereElse(t *testing.T) {
 	t.Parallel()
 	l := start(t)
 	sys := l.System()
-	for _, address := range []string{"192.0.2.1:443", "8.8.8.8:53", "[2001:db8::1]:443", "[::1]:443", "10.0.0.2:53", "169.254.169.254:443", "example.com:443", "0.0.0.0:443"} {
+	for _, address := range []string{"192.0.2.1:443", "8.8.8.8:53", "[2001:db8::1]:443", "[::1]:443", "127.0.0.1:3128", "10.0.0.2:53", "169.254.169.254:443", "example.com:443", "0.0.0.0:443"} {
 		conn, err := sys.Network.DialContext(t.Context(), "tcp", address)
 		if !errors.Is(err, syscall.EHOSTUNREACH) {
 			t.Errorf("%s: %v, %v; want EHOSTUNREACH", address, conn, err)

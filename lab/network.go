@@ -10,7 +10,8 @@ import (
 )
 
 // A network is the lab's [probes.Network] and [probes.Translator]: it leads
-// to the lab's servers and nowhere else.
+// to the lab's servers, in 127.77/16, and nowhere else. Not even to the rest of
+// loopback, where a forward proxy might lead out of the host.
 type network struct{ lab *Lab }
 
 // DialContext implements [probes.Network]. Host names are not resolved, as
@@ -63,7 +64,7 @@ func (n network) route(to netip.AddrPort) (netip.AddrPort, error) {
 	if to.Addr() == PublicAddress() {
 		return netip.AddrPortFrom(publicStub(), n.lab.port), nil
 	}
-	if to.Addr().Is4() && to.Addr().IsLoopback() {
+	if netip.PrefixFrom(lockAddr(), 16).Contains(to.Addr()) {
 		return to, nil
 	}
 	return netip.AddrPort{}, syscall.EHOSTUNREACH
