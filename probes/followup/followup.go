@@ -1,7 +1,21 @@
-// Package followup asks further where one answer has several causes.
+// Package followup asks further where one answer has several causes: the same
+// 403 Forbidden comes from at least eleven. It sends a handful of requests
+// that differ from the target's own in one respect each, and leaves those
+// causes that fit everything that was answered.
+//
+// It asks once per failure, never in the steady loop: every request counts in
+// the API's metrics, logs, quotas and firewall rules. It sends no body, no API
+// key but a bogus one, at most twelve requests, each marked by its User-Agent,
+// and nothing at all where follow_up is off. Where the wire cannot tell causes
+// apart, it says so: all of them stay.
 package followup
 
 import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"time"
+
 	"vpcprobe/probes"
 	"vpcprobe/probes/invoke"
 )
@@ -10,17 +24,108 @@ const name = "followup"
 
 // Kind asks further.
 var Kind = probes.Kind{
-	Name:  name,
-	Doc:   "asks further, once per failure, where one answer has several causes",
-	Per:   probes.PerTarget,
-	Rules: Rules,
-	New: func(sys probes.System) probes.Constructor {
-		return func(t *probes.Target) (probes.Probe, error) { return nil, nil }
-	},
+	Name:    name,
+	Doc:     "asks further, at most twelve requests and once per failure, where an answer has several causes",
+	Per:     probes.PerTarget,
+	Metrics: []*probes.Metric{requests},
+	Rules:   Rules,
+	New:     New(invoke.Version()),
 }
 
-// Rules are the root causes that need follow-up requests.
-var Rules = []*probes.Rule{}
+var requests = &probes.Metric{
+	Name: "followup_requests_total",
+	Help: "Follow-up requests sent to find out which of several causes an answer has; at most twelve per failure.",
+	Type: probes.Counter,
+}
 
-// Explain names the causes of saved answers.
-func Explain(answers []invoke.Answer) []probes.Finding { return nil }
+// New returns the kind's constructor for an agent of that version.
+func New(version string) func(probes.System) probes.Constructor {
+	return func(sys probes.System) probes.Constructor {
+		client := invoke.Clients(sys, "vpcprobe-followup/"+version)
+		return func(t *probes.Target) (probes.Probe, error) {
+			if !t.FollowUp {
+				return nil, nil
+			}
+			c, err := client(t)
+			if err != nil {
+				return nil, err
+			}
+			return &probe{client: c, system: sys}, nil
+		}
+	}
+}
+
+// A probe remembers the failure that it asked about, so that it asks once.
+type probe struct {
+	client *invoke.Client
+	system probes.System
+
+	episode string               // what is ambiguous; empty while nothing is
+	learned []probes.Observation // what asking brought
+}
+
+// Probe implements [probes.Probe].
+func (p *probe) Probe(ctx context.Context, seen probes.Evidence, _ *probes.Line) []probes.Observation {
+	subject, episode, ok := ambiguous(seen)
+	switch {
+	case !ok:
+		p.episode, p.learned = "", nil
+		return nil
+	case episode == p.episode:
+		return p.learned
+	}
+	asked := p.ask(ctx, seen, subject)
+	p.episode, p.learned = episode, repeated(asked)
+	if ctx.Err() != nil {
+		p.episode = "" // interrupted: there is more to ask next time
+	}
+	return asked
+}
+
+// repeated are observations without what was counted, which counts once.
+func repeated(obs []probes.Observation) []probes.Observation {
+	again := slices.Clone(obs)
+	for i := range again {
+		again[i].Values = nil
+	}
+	return again
+}
+
+// ambiguous returns the first answer whose causes more requests may narrow,
+// and a name for the failure: it lasts while the same name forms get the same
+// answers.
+func ambiguous(seen probes.Evidence) (subject probes.Observation, episode string, ok bool) {
+	var all []string
+	for _, o := range invoke.Blamed(seen) {
+		a := invoke.Of(o)
+		if a == nil || a.Family == "" {
+			continue
+		}
+		if !ok {
+			subject, ok = o, true
+		}
+		all = append(all, string(o.Via)+" "+string(a.Family)+" "+a.Denial)
+	}
+	slices.Sort(all)
+	for _, s := range slices.Compact(all) {
+		episode += s + "; "
+	}
+	return subject, episode, ok
+}
+
+// The bounds of one episode.
+const (
+	maxRequests = 12
+	maxSilences = 2 // unanswered requests after which nothing more is asked
+	maxJitter   = 100 * time.Millisecond
+)
+
+// pause spreads what many agents ask at the same time after one failure.
+func pause(ctx context.Context) {
+	t := time.NewTimer(rand.N(maxJitter))
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}

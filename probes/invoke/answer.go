@@ -46,8 +46,9 @@ type Answer struct {
 	Certainty probes.Certainty `json:"-"`
 	Family    Family           `json:"-"`
 
-	expectsGateway bool // the target is an API of API Gateway for sure
-	apiNamed       bool // x-apigw-api-id was sent
+	expectsGateway bool   // the target is an API of API Gateway for sure
+	apiNamed       bool   // x-apigw-api-id was sent
+	origin         origin // of a saved answer
 
 	// Differs is the first line in which the canonical request that the
 	// gateway echoed is not the one that we signed.

@@ -71,6 +71,7 @@ type Request struct {
 	APIKey    string            // sent in place of the target's
 	NoAPIKey  bool              // send none
 	Bare      bool              // no configured headers, no body
+	NoBody    bool              // no body
 	Handshake handshake.Variant // how to shake hands, for Call
 
 	// NoAPIID leaves out x-apigw-api-id, which names the API where the Host

@@ -65,7 +65,7 @@ var (
 	internalTypes  = []string{"InternalServerErrorException"}
 
 	absent         = []string{"path-not-found", "method-not-found", "not-redeployed"}
-	forbiddenSet   = []string{"api-key-rejected", "waf-blocked", "host-not-recognized", "strict-endpoint-access", "default-endpoint-disabled", "client-cert-refused", "base-path-unmapped", "stage-not-found", "public-api-captured", "domain-not-associated", "api-not-found"}
+	forbiddenSet   = []string{"api-key-rejected", "waf-blocked", "host-not-recognized", "strict-endpoint-access", "default-endpoint-disabled", "client-cert-distrusted", "base-path-unmapped", "stage-not-found", "public-api-captured", "domain-not-associated", "api-not-found"}
 	anonymousSet   = []string{"resource-policy-silent", "endpoint-policy-silent", "caller-anonymous"}
 	namedSilent    = []string{"identity-policy-silent", "resource-policy-silent", "endpoint-policy-silent", "organization-policy-denies"}
 	namedDenies    = []string{"identity-policy-denies", "resource-policy-denies", "endpoint-policy-denies", "organization-policy-denies"}
@@ -74,7 +74,7 @@ var (
 	signatureSet   = []string{"clock-behind", "clock-ahead", "signature-mismatch", "signing-scope-wrong"}
 	missingTokens  = slices.Concat([]string{"request-unsigned"}, absent, []string{"stage-in-path"})
 	malformedSet   = slices.Concat([]string{"authorization-malformed"}, absent)
-	httpForbidden  = []string{"authorizer-denies", "client-cert-refused", "base-path-unmapped"}
+	httpForbidden  = []string{"authorizer-denies", "client-cert-distrusted", "base-path-unmapped"}
 	internalCauses = []string{"integration-failed", "authorizer-failed"}
 )
 
@@ -289,6 +289,9 @@ func (d *denial) enter(a *Answer, s situation) {
 // admits reports whether a cause is possible in the situation.
 func (s situation) admits(cause string) bool {
 	domain := s.via == probes.ViaDomain
+	if s.via == "" && cause != "request-unsigned" {
+		return true // a saved answer, of whose request nothing is known
+	}
 	switch cause {
 	case "stage-not-found":
 		return s.Stage != "" && !domain
@@ -296,7 +299,7 @@ func (s situation) admits(cause string) bool {
 		return !domain
 	case "strict-endpoint-access":
 		return s.via == probes.ViaEndpoint // elsewhere SNI and Host agree
-	case "client-cert-refused":
+	case "client-cert-distrusted":
 		return domain && s.answer.CertAsked // asked for if and only if mutual TLS is on (measured)
 	case "base-path-unmapped":
 		return domain

@@ -106,7 +106,9 @@ func (c *Client) compose(k *call, lane probes.Lane, r Request) error {
 		if err := c.addHeaders(k, r.Unsigned); err != nil {
 			return err
 		}
-		k.body = t.Body
+		if !r.NoBody {
+			k.body = t.Body
+		}
 	}
 	if r.Host != "" {
 		k.request.Host = r.Host

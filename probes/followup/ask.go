@@ -1,0 +1,261 @@
+package followup
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"net/http"
+	"path"
+	"slices"
+	"strings"
+
+	"vpcprobe/probes"
+	"vpcprobe/probes/handshake"
+	"vpcprobe/probes/invoke"
+	"vpcprobe/probes/resolve"
+)
+
+// An inquiry is the follow-up of one failure.
+type inquiry struct {
+	*probe
+	ctx     context.Context
+	target  *probes.Target
+	seen    probes.Evidence
+	subject probes.Observation // the answer to explain
+	about   *invoke.Answer
+	lane    probes.Lane // on which it came
+
+	obs      []probes.Observation
+	sent     int
+	silences int
+}
+
+// ask asks what the family of the answer calls for.
+func (p *probe) ask(ctx context.Context, seen probes.Evidence, subject probes.Observation) []probes.Observation {
+	q := &inquiry{probe: p, ctx: ctx, target: p.client.Target(), seen: seen, subject: subject, about: invoke.Of(subject)}
+	q.lane = probes.Lane{Via: subject.Via, ServerName: subject.Name, Host: subject.Name, Addr: subject.Addr}
+	if lane, ok := seen.Lane(subject); ok {
+		q.lane = lane
+	}
+	if q.safe() && q.own("P0", "the same request again", invoke.Request{}) != read(subject) {
+		return q.obs // it comes and goes: what else is asked would mislead
+	}
+	switch q.about.Family {
+	case invoke.Forbidden:
+		q.forbidden()
+	case invoke.MissingToken:
+		q.missingToken()
+	case invoke.Malformed:
+		q.unsigned()
+	case invoke.Anonymous:
+		q.anonymous()
+	case invoke.Named:
+		q.unsigned()
+	}
+	return q.obs
+}
+
+// safe reports whether the target's own method may be repeated without its
+// body and without changing anything.
+func (q *inquiry) safe() bool {
+	return slices.Contains([]string{http.MethodGet, http.MethodHead, http.MethodOptions}, q.target.Method)
+}
+
+// one sends one request and reads the answer. Without budget left, it reads
+// nothing.
+func (q *inquiry) one(id, asked string, lane probes.Lane, r invoke.Request) Reading {
+	if q.sent >= maxRequests || q.silences >= maxSilences || q.ctx.Err() != nil {
+		return ""
+	}
+	pause(q.ctx)
+	q.sent++
+	o := q.client.Call(q.ctx, lane, r)
+	o.Name = lane.Host
+	reading := read(o)
+	if o.Outcome == probes.Aborted {
+		return ""
+	}
+	if reading == Silent {
+		q.silences++
+	}
+	o.Values = []probes.Value{requests.Is(1)}
+	o.Detail = &Detail{Probe: id, Asked: asked, Reading: reading, About: q.about.Family, Answer: invoke.Of(o)}
+	q.obs = append(q.obs, o)
+	return reading
+}
+
+// own sends a variant of the target's own request on the subject's lane.
+func (q *inquiry) own(id, asked string, r invoke.Request) Reading {
+	r.NoBody = true
+	return q.one(id, asked, q.lane, r)
+}
+
+// forbidden asks about a 403 without a reason.
+func (q *inquiry) forbidden() {
+	if slices.Contains(found, q.nowhere()) {
+		q.key()
+		return
+	}
+	q.own("P9", "a plain GET without query, headers and API key", q.plain())
+	if q.lane.Via == probes.ViaDomain {
+		q.certificate()
+		return
+	}
+	q.names()
+}
+
+// nowhere asks for a path that does not exist, in the same stage: what API
+// Gateway says of it tells how far requests come at all.
+func (q *inquiry) nowhere() Reading {
+	anonymous := invoke.Request{Method: http.MethodGet, Path: q.absentPath(), Bare: true, NoAPIKey: true, Unsigned: true}
+	reading := q.own("P1", "a path that does not exist, unsigned", anonymous)
+	if reading == Denied && q.target.Sign {
+		signed := anonymous
+		signed.Unsigned = false
+		q.own("P1-signed", "a path that does not exist, signed", signed)
+	}
+	if reading != Forbidden || q.lane.Via == probes.ViaDomain {
+		return reading
+	}
+	q.own("P2", "a stage that does not exist", invoke.Request{Method: http.MethodGet, Path: "/" + marked() + "/", Bare: true, NoAPIKey: true, Unsigned: true})
+	// A greedy resource that requires an API key answers Forbidden as well,
+	// but it does not cover the root.
+	root := anonymous
+	root.Path = "/" + q.target.Stage + "/"
+	return q.own("P1-root", "the root of the stage, unsigned", root)
+}
+
+// absentPath is where the same stage and, below the target's own path, the same
+// base path mapping lead.
+func (q *inquiry) absentPath() string {
+	if q.lane.Via != probes.ViaDomain && q.target.Stage != "" {
+		return "/" + q.target.Stage + "/" + marked()
+	}
+	own, _, _ := strings.Cut(q.client.Path(), "?")
+	return path.Join(own, marked())
+}
+
+// marked is a segment that nobody has, and that everybody who finds it in a
+// log can place.
+func marked() string {
+	b := make([]byte, 4)
+	rand.Read(b) // never fails, by its contract
+	return "vpcprobe-followup-" + hex.EncodeToString(b)
+}
+
+// plain is the target's request without anything that a firewall's rule on
+// content might dislike.
+func (q *inquiry) plain() invoke.Request {
+	own, _, _ := strings.Cut(q.client.Path(), "?")
+	return invoke.Request{Method: http.MethodGet, Path: own, Bare: true, NoAPIKey: true}
+}
+
+// key asks what the API key has to do with it.
+func (q *inquiry) key() {
+	if q.safe() {
+		q.own("P8-none", "without an API key", invoke.Request{NoAPIKey: true})
+		q.own("P8-bogus", "with a bogus API key", invoke.Request{APIKey: "vpcprobe-followup-no-key"})
+	}
+	q.own("P9", "a plain GET without query, headers and API key", q.plain())
+}
+
+// certificate asks what the client certificate has to do with it.
+func (q *inquiry) certificate() {
+	if !q.about.CertAsked || !q.safe() {
+		return
+	}
+	q.own("P10-none", "without a client certificate", invoke.Request{Handshake: handshake.Variant{Certificate: handshake.None}})
+	q.own("P10-control", "with a client certificate that nobody trusts", invoke.Request{Handshake: handshake.Variant{Certificate: handshake.Control}})
+}
+
+// names asks by the API's other names, at the same address. What the walk saw
+// of a name is not asked again.
+func (q *inquiry) names() {
+	t := q.target
+	if !q.safe() || t.API == "" {
+		return
+	}
+	at := func(via probes.Via) probes.Lane {
+		return probes.Lane{Via: via, ServerName: t.NameOf(via), Host: t.NameOf(via), Addr: q.lane.Addr}
+	}
+	if t.Endpoint.DNSName != "" && !q.walked(probes.ViaEndpoint) {
+		q.one("P3", "by the endpoint's own name, with x-apigw-api-id", at(probes.ViaEndpoint), invoke.Request{NoBody: true})
+	}
+	if !q.walked(probes.ViaPrivateDNS) {
+		q.one("P4", "by the API's own name, at the same address", at(probes.ViaPrivateDNS), invoke.Request{NoBody: true})
+	}
+	if q.lane.Via == probes.ViaEndpoint {
+		host := t.NameOf(probes.ViaPrivateDNS)
+		q.own("P13", "by the endpoint's own name in TLS, with the API's name as Host", invoke.Request{Host: host, NoAPIID: true})
+	}
+	if t.Endpoint.ID != "" && !q.walked(probes.ViaAlias) {
+		q.alias()
+	}
+}
+
+// walked reports whether the walk has answers by a name form.
+func (q *inquiry) walked(via probes.Via) bool {
+	return slices.ContainsFunc(q.seen.Of("invoke"), func(o probes.Observation) bool {
+		a := invoke.Of(o)
+		return o.Via == via && a != nil && a.Status != 0
+	})
+}
+
+// alias resolves and calls {api}-{vpce}, whose name exists for an associated
+// endpoint of a deployed private API only.
+func (q *inquiry) alias() {
+	t := *q.target
+	t.Via, t.Endpoint.DNSName = []probes.Via{probes.ViaAlias}, ""
+	lookup, err := resolve.Kind.New(q.system)(&t)
+	if err != nil || lookup == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(q.ctx, t.Timeout)
+	defer cancel()
+	seen := probes.Evidence{Target: &t}
+	answers := lookup.Probe(ctx, seen, nil)
+	missing := probes.Filter(answers, func(o probes.Observation) bool { return o.Outcome == probes.NoSuchName })
+	switch lanes := resolve.Lanes(seen.With("resolve", answers)); {
+	case len(missing) == len(answers) && len(missing) > 0:
+		o := missing[0]
+		o.Via, o.Values = probes.ViaAlias, nil
+		o.Detail = &Detail{Probe: "P5", Asked: "resolve {api}-{endpoint}", Reading: NoName, About: q.about.Family}
+		q.obs = append(q.obs, o)
+	case len(missing) == 0 && len(lanes) > 0 && lanes[0].Answered:
+		q.one("P5", "by the alias {api}-{endpoint}", lanes[0], invoke.Request{NoBody: true})
+	}
+}
+
+// missingToken asks about Missing Authentication Token.
+func (q *inquiry) missingToken() {
+	if q.lane.Via == probes.ViaDomain && q.safe() {
+		if rest, ok := withoutFirst(q.client.Path()); ok {
+			q.own("P7", "without the first segment of the path", invoke.Request{Path: rest})
+		}
+	}
+	q.nowhere()
+	if q.target.Method != http.MethodGet {
+		q.own("P9", "a plain GET without query, headers and API key", q.plain())
+	}
+}
+
+// withoutFirst takes the first segment off a path.
+func withoutFirst(p string) (string, bool) {
+	_, rest, more := strings.Cut(strings.TrimPrefix(p, "/"), "/")
+	if !more {
+		return "/", strings.Trim(p, "/") != ""
+	}
+	return "/" + rest, true
+}
+
+// unsigned asks without the Authorization header.
+func (q *inquiry) unsigned() {
+	if q.safe() {
+		q.own("P6", "without an Authorization header", invoke.Request{Unsigned: true})
+	}
+}
+
+// anonymous asks about a denial of nobody in particular.
+func (q *inquiry) anonymous() {
+	q.nowhere()
+}

@@ -1,0 +1,280 @@
+package followup
+
+import (
+	"slices"
+
+	"vpcprobe/probes"
+	"vpcprobe/probes/identify"
+	"vpcprobe/probes/invoke"
+	"vpcprobe/probes/resolve"
+)
+
+// A decision is a row of the table of decisions: what follows for the causes of
+// an answer when all of its facts hold.
+type decision struct {
+	about invoke.Family
+	when  []fact
+	keep  []string // if any, only these remain
+	drop  []string // these do not
+	sure  probes.Certainty
+	who   []string // what remains of these is as sure as that
+	stop  bool     // nothing more follows
+	why   string
+}
+
+// A fact is a follow-up, or something known beside them, and its readings.
+// Beside the follow-ups there are
+//
+//	via        the name form of the answer
+//	elsewhere  works, if the same request is past these checks by another name
+//	domain     works, if it is by a custom domain
+//	key        sent, if an API key was
+//	files      good or bad, if the truststore is at hand to judge the client certificate by
+type fact struct {
+	what     string
+	readings []Reading
+}
+
+func is(what string, readings ...Reading) fact { return fact{what, readings} }
+
+// What is known beside follow-ups.
+const (
+	works Reading = "works"
+	sent  Reading = "sent"
+	good  Reading = "good"
+	bad   Reading = "bad"
+)
+
+// decisions are applied in order, each to what those before it have left.
+var decisions = []decision{
+	// The control: an answer to nonsense must be Forbidden, or the readings mean nothing.
+	{about: invoke.Forbidden, when: []fact{is("P2", found...)}, stop: true,
+		why: "a stage that does not exist is not Forbidden here: nothing can be concluded"},
+
+	// Requests come as far as the search for the method.
+	{about: invoke.Forbidden, when: []fact{is("P1", found...)},
+		keep: []string{"api-key-rejected", "waf-blocked", "authorizer-denies"},
+		why:  "API, host, stage, client certificate and default endpoint are fine: another path of the stage was looked for"},
+	{about: invoke.Forbidden, when: []fact{is("P1-root", found...)},
+		keep: []string{"api-key-rejected", "waf-blocked"},
+		why:  "API, host, stage and default endpoint are fine: the stage's root was looked for"},
+	{about: invoke.Forbidden, when: []fact{is("P9", Passed)},
+		keep: []string{"waf-blocked"}, sure: probes.Likely, who: []string{"waf-blocked"},
+		why: "a plain request without API key passes: a rule reacts to what the request holds"},
+	{about: invoke.Forbidden, when: []fact{is("P8-none", Passed)},
+		keep: []string{"waf-blocked"}, sure: probes.Likely, who: []string{"waf-blocked"},
+		why: "without the API key the request passes"},
+	{about: invoke.Forbidden, when: []fact{is("P8-none", Forbidden), is("P8-bogus", Forbidden)},
+		sure: probes.Likely, who: []string{"api-key-rejected"},
+		why: "with, without and with a bogus API key the answer is the same, while other paths are looked for"},
+
+	// They do not.
+	{about: invoke.Forbidden, when: []fact{is("P1", Forbidden)},
+		drop: []string{"authorizer-denies"},
+		why:  "a path that has no authorizer is Forbidden, too"},
+	{about: invoke.Forbidden, when: []fact{is("P1", Forbidden), is("key", "")},
+		drop: []string{"api-key-rejected"},
+		why:  "a path that needs no API key is Forbidden, too"},
+
+	// By another name they do.
+	{about: invoke.Forbidden, when: []fact{is("elsewhere", works)},
+		keep: []string{"host-not-recognized", "strict-endpoint-access", "base-path-unmapped", "client-cert-distrusted", "domain-not-associated"},
+		why:  "the same request passes by another name at the same endpoint: the API and its stage are fine, the name is not"},
+	{about: invoke.Forbidden, when: []fact{is("elsewhere", works), is("via", "private-dns", "alias")},
+		sure: probes.Likely, who: []string{"host-not-recognized"},
+		why: "only the host name differs"},
+	{about: invoke.Forbidden, when: []fact{is("P13", found...)},
+		drop: []string{"strict-endpoint-access"}, sure: probes.Likely, who: []string{"host-not-recognized"},
+		why: "SNI and Host may differ, so the access mode is not STRICT"},
+	{about: invoke.Forbidden, when: []fact{is("elsewhere", works), is("P13", Forbidden, Cut)},
+		drop: []string{"host-not-recognized"}, sure: probes.Likely, who: []string{"strict-endpoint-access"},
+		why: "only where SNI equals Host does it pass"},
+	{about: invoke.Forbidden, when: []fact{is("P3", Forbidden), is("via", "private-dns", "alias")},
+		drop: []string{"host-not-recognized"},
+		why:  "the endpoint's own name fails alike: the API's side"},
+	{about: invoke.Forbidden, when: []fact{is("P4", Forbidden), is("via", "endpoint")},
+		drop: []string{"host-not-recognized", "strict-endpoint-access"},
+		why:  "the API's own name fails alike at the same address: the API's side"},
+	{about: invoke.Forbidden, when: []fact{is("domain", works)},
+		keep: []string{"default-endpoint-disabled", "stage-not-found", "host-not-recognized", "strict-endpoint-access"},
+		why:  "by the custom domain the request passes, so the API exists and no firewall blocks the caller"},
+	{about: invoke.Forbidden, when: []fact{is("P5", append([]Reading{Forbidden}, found...)...)},
+		drop: []string{"public-api-captured", "api-not-found", "host-not-recognized"},
+		why:  "the alias resolves: the API exists, is private and associated with the endpoint"},
+	{about: invoke.Forbidden, when: []fact{is("P5", NoName)},
+		sure: probes.Likely, who: []string{"public-api-captured", "api-not-found"},
+		why: "the alias does not resolve: the API is not a private one, or not there, unless it was never associated with the endpoint"},
+
+	// Custom domains.
+	{about: invoke.Forbidden, when: []fact{is("P10-none", append([]Reading{Forbidden}, found...)...)},
+		drop: []string{"client-cert-distrusted"},
+		why:  "without a client certificate there is an answer, so mutual TLS is not on"},
+	{about: invoke.Forbidden, when: []fact{is("P10-none", Cut), is("P10-control", Forbidden), is("files", "")},
+		sure: probes.Likely, who: []string{"client-cert-distrusted"},
+		why: "mutual TLS is on, and a certificate that nobody trusts gets the same answer"},
+	{about: invoke.Forbidden, when: []fact{is("P10-control", found...)},
+		drop: []string{"client-cert-distrusted"},
+		why:  "a certificate that nobody trusts passes"},
+
+	// Missing Authentication Token.
+	{about: invoke.MissingToken, when: []fact{is("P7", Passed)},
+		keep: []string{"stage-in-path"}, sure: probes.Certain, who: []string{"stage-in-path"},
+		why: "without the first segment of the path the request passes"},
+	{about: invoke.MissingToken, when: []fact{is("P7", Backend, Beyond, Malformed, Denied)},
+		keep: []string{"stage-in-path"}, sure: probes.Likely, who: []string{"stage-in-path"},
+		why: "without the first segment of the path the request comes further"},
+	{about: invoke.MissingToken, when: []fact{is("P7", NoMethod, Forbidden)},
+		drop: []string{"stage-in-path"},
+		why:  "without the first segment of the path it is no better"},
+	{about: invoke.MissingToken, when: []fact{is("P9", Passed, Backend, Beyond)},
+		keep: []string{"method-not-found", "not-redeployed", "request-unsigned"}, sure: probes.Likely, who: []string{"method-not-found"},
+		why: "the path exists for GET"},
+
+	// An Authorization header that is no signature.
+	{about: invoke.Malformed, when: []fact{is("P6", Passed, Backend, Beyond)},
+		keep: []string{"authorization-malformed"}, sure: probes.Likely, who: []string{"authorization-malformed"},
+		why: "without the header the method is found"},
+
+	// Denials.
+	{about: invoke.Anonymous, when: []fact{is("P1", Denied), is("P1-signed", NoMethod, Passed, Backend, Beyond)},
+		sure: probes.Likely, who: []string{"caller-anonymous"},
+		why: "the policy lets the signed caller come further than an anonymous one"},
+	{about: invoke.Named, when: []fact{is("P6", NoMethod)},
+		keep: []string{"identity-policy-silent", "identity-policy-denies", "organization-policy-denies"},
+		why:  "an anonymous caller gets past the endpoint's and the API's policies, and learns that the method wants a signature"},
+}
+
+// A verdict is what is left of an answer's causes.
+type verdict struct {
+	of     probes.Observation // the answer
+	causes []string
+	sure   map[string]probes.Certainty
+	why    []string
+	asked  []probes.Observation // the follow-ups that decided
+}
+
+// judge narrows the causes of one blamed answer.
+func judge(seen probes.Evidence, o probes.Observation) verdict {
+	a := invoke.Of(o)
+	v := verdict{of: o, causes: slices.Clone(a.Causes), sure: map[string]probes.Certainty{}}
+	for _, c := range v.causes {
+		v.sure[c] = a.Certainty
+	}
+	if a.Family == "" {
+		return v
+	}
+	known := facts(seen, o)
+	for _, d := range decisions {
+		if d.about != a.Family || !known.hold(d.when) {
+			continue
+		}
+		v.apply(d, known)
+		if d.stop {
+			break
+		}
+	}
+	if len(v.causes) == 1 && v.sure[v.causes[0]] == probes.Possible && len(a.Causes) > 1 && !slices.Contains(unproven, v.causes[0]) {
+		v.sure[v.causes[0]] = probes.Likely // all others are ruled out
+	}
+	// The files on disk already name what is wrong with the certificate:
+	// package identify has the finding.
+	if slices.Contains(v.causes, "client-cert-distrusted") && known.values["files"] == bad {
+		return verdict{of: o}
+	}
+	return v
+}
+
+// unproven are causes of which nobody has published what API Gateway answers.
+var unproven = []string{"default-endpoint-disabled", "domain-not-associated", "api-not-found"}
+
+// apply narrows by one decision. One that would leave nothing contradicts the
+// others, and is not believed.
+func (v *verdict) apply(d decision, known knowledge) {
+	left := slices.DeleteFunc(slices.Clone(v.causes), func(c string) bool {
+		return len(d.keep) > 0 && !slices.Contains(d.keep, c) || slices.Contains(d.drop, c)
+	})
+	if len(left) == 0 {
+		return
+	}
+	graded := false
+	for _, c := range d.who {
+		if d.sure != probes.No && slices.Contains(left, c) {
+			v.sure[c], graded = d.sure, true
+		}
+	}
+	if len(left) == len(v.causes) && !graded {
+		return
+	}
+	v.causes = left
+	v.why = append(v.why, d.why)
+	for _, f := range d.when {
+		if o, ok := known.from[f.what]; ok {
+			v.asked = append(v.asked, o)
+		}
+	}
+}
+
+// Knowledge is what is known about an answer: readings by what was asked, and
+// the follow-ups that they come from.
+type knowledge struct {
+	values map[string]Reading
+	from   map[string]probes.Observation
+}
+
+func (k knowledge) hold(facts []fact) bool {
+	for _, f := range facts {
+		if !slices.Contains(f.readings, k.values[f.what]) {
+			return false
+		}
+	}
+	return true
+}
+
+// facts gathers what is known about one answer.
+func facts(seen probes.Evidence, o probes.Observation) knowledge {
+	a := invoke.Of(o)
+	k := knowledge{map[string]Reading{"via": Reading(o.Via)}, map[string]probes.Observation{}}
+	for _, f := range seen.Of(name) {
+		if d := Of(f); d != nil && d.About == a.Family {
+			k.values[d.Probe], k.from[d.Probe] = d.Reading, f
+		}
+	}
+	k.walked(seen, o)
+	if a.KeySent {
+		k.values["key"] = sent
+	}
+	if files := seen.Of("identify"); len(files) > 0 {
+		switch {
+		case identify.Refused(seen):
+			k.values["files"] = bad
+		case len(seen.Ended("identify", probes.OK)) > 0 && seen.Target.ClientCertificate.Truststore != "":
+			k.values["files"] = good
+		}
+	}
+	return k
+}
+
+// byName are the follow-ups that the walk itself answers where it has lanes by
+// that name form.
+var byName = map[probes.Via]string{probes.ViaEndpoint: "P3", probes.ViaPrivateDNS: "P4", probes.ViaAlias: "P5"}
+
+// walked adds what the walk saw by other name forms.
+func (k knowledge) walked(seen probes.Evidence, subject probes.Observation) {
+	for _, o := range seen.Of("invoke") {
+		a := invoke.Of(o)
+		if a == nil || a.Status == 0 || o.Addr.IsValid() && !resolve.Inside(seen, o.Addr.Addr()) {
+			continue
+		}
+		if id, ok := byName[o.Via]; ok && (k.values[id] == "" || slices.Contains(found, read(o))) {
+			k.values[id] = read(o)
+		}
+		if o.Via == probes.ViaDomain && subject.Via != probes.ViaDomain && slices.Contains(found, read(o)) {
+			k.values["domain"] = works
+		}
+	}
+	for via, id := range byName {
+		if via != subject.Via && slices.Contains(found, k.values[id]) {
+			k.values["elsewhere"] = works
+		}
+	}
+}
