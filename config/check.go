@@ -2,12 +2,10 @@ package config
 
 import (
 	"fmt"
-	"maps"
 	"net/textproto"
 	"net/url"
 	"slices"
 	"strings"
-	"time"
 
 	"vpcprobe/probes"
 )
@@ -20,8 +18,7 @@ const (
 )
 
 // check complains of values that can be read, but not used together.
-func (d *decoder) check(c *Config, kinds []string) {
-	d.checkPace("pace", c.Pace, kinds)
+func (d *decoder) check(c *Config) {
 	named := map[string]string{}
 	for i, t := range c.Targets {
 		path := index("targets", i)
@@ -34,7 +31,6 @@ func (d *decoder) check(c *Config, kinds []string) {
 			named[t.Name] = path
 		}
 		d.checkTarget(t, path)
-		d.checkPace(join(path, "pace"), t.Pace, kinds)
 	}
 }
 
@@ -56,15 +52,6 @@ func (d *decoder) origin(path string) Origin {
 		}
 	}
 	return Origin{File: d.file, Line: 1, Column: 1}
-}
-
-func (d *decoder) checkPace(path string, pace map[string]time.Duration, kinds []string) {
-	for _, kind := range slices.Sorted(maps.Keys(pace)) {
-		at := join(path, clip(kind))
-		if kinds != nil && !slices.Contains(kinds, kind) && d.origins[at].From == "" {
-			d.complain(at, "unknown kind of probe%s: one of %s", Suggest(kind, kinds), strings.Join(kinds, ", "))
-		}
-	}
 }
 
 func (d *decoder) checkTarget(t *probes.Target, path string) {

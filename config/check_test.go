@@ -173,11 +173,11 @@ func TestChecks(t *testing.T) {
 				`config.yaml:8:31: targets[0].recognize[2].header: "X Error: y" is not a header's name and value with a colon between (an example: X-Error: key-missing)`,
 				"config.yaml:8:51: targets[0].recognize[2].body: not a regular expression: invalid character class range: `z-a`"}},
 		"paces name kinds of probe, once per mistake": {
-			"pace: {tracing: 5m, trace: 50ms}\n" + domain + "    pace: {conect: 1m}",
+			"pace: {tracing: , trace: 50ms}\n" + domain + "    pace: {conect: 1m}",
 			[]string{
-				`config.yaml:1:17: pace.tracing: unknown kind of probe: one of resolve, connect, trace`,
-				`config.yaml:1:28: pace.trace: "50ms" is below the minimum of 100ms`,
-				`config.yaml:6:20: targets[0].pace.conect: unknown kind of probe (did you mean "connect"?): one of resolve, connect, trace`}},
+				`config.yaml:1:8: pace.tracing: unknown kind of probe: one of resolve, connect, trace`,
+				`config.yaml:1:26: pace.trace: "50ms" is below the minimum of 100ms`,
+				`config.yaml:6:12: targets[0].pace.conect: unknown kind of probe (did you mean "connect"?): one of resolve, connect, trace`}},
 		"listening": {
 			"listen: 127.0.0.1\n" + domain, []string{`config.yaml:1:9: listen: "127.0.0.1" is not an address with a port (an example: 127.0.0.1:9643)`}},
 		"listening on a port that is none": {

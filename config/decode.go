@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -16,7 +17,8 @@ type decoder struct {
 	file     string // as given
 	folder   string // where relative files are
 	env      map[string]string
-	findings []string
+	kinds    []string // nil if any is right
+	findings []string // nil if any is right
 
 	problems  Problems
 	warnings  Problems
@@ -36,7 +38,7 @@ func newDecoder(o Options) *decoder {
 		env[name] = value
 	}
 	return &decoder{
-		file: o.Path, folder: folderOf(o.Path), env: env, findings: o.Findings,
+		file: o.Path, folder: folderOf(o.Path), env: env, kinds: o.Kinds, findings: o.Findings,
 		origins: map[string]Origin{}, wrong: map[string]bool{}, mentioned: map[string]bool{},
 		twice: map[*yaml.Node]bool{}, types: map[reflect.Type][]field{}, patterns: map[string]*regexp.Regexp{},
 	}
@@ -201,8 +203,7 @@ func notList(n *yaml.Node) string {
 	return fmt.Sprintf("must be a list, not a single value (try [%s])", clip(n.Value))
 }
 
-// pacing decodes a mapping from words to durations. Whether the words are
-// known is checked later.
+// pacing decodes a mapping from kinds of probe to durations.
 func (d *decoder) pacing(n *yaml.Node, v reflect.Value, f field, path string) {
 	if n.Kind != yaml.MappingNode {
 		d.at(n, path, notMapping(n, v.Type()))
@@ -211,7 +212,13 @@ func (d *decoder) pacing(n *yaml.Node, v reflect.Value, f field, path string) {
 	f.Type = element(v.Type())
 	m := reflect.MakeMap(v.Type())
 	for key, value := range pairs(n) {
-		if d.twice[key] || absent(value) {
+		switch {
+		case d.twice[key]:
+			continue
+		case d.kinds != nil && !slices.Contains(d.kinds, key.Value):
+			d.at(key, join(path, clip(key.Value)), "unknown kind of probe"+Suggest(key.Value, d.kinds)+": one of "+strings.Join(d.kinds, ", "))
+			continue
+		case absent(value):
 			continue
 		}
 		e := reflect.New(f.Type).Elem()

@@ -38,7 +38,7 @@ func (o Options) load(text []byte) (*Loaded, error) {
 		return nil, err
 	}
 	d.inherit(&loaded.Config)
-	d.check(&loaded.Config, o.Kinds)
+	d.check(&loaded.Config)
 	if len(d.problems) > 0 {
 		return nil, d.problems.sorted()
 	}

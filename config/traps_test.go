@@ -73,7 +73,7 @@ func TestTrapDotsInKeys(t *testing.T) {
 	says(t, Options{}, "log.level: debug\n"+target,
 		`config.yaml:1:1: log.level: unknown key (did you mean "log"?)`)
 	says(t, Options{Kinds: []string{"trace"}}, "pace: {trace.x: 5m}\n"+target,
-		`config.yaml:1:17: pace.trace.x: unknown kind of probe (did you mean "trace"?): one of trace`)
+		`config.yaml:1:8: pace.trace.x: unknown kind of probe (did you mean "trace"?): one of trace`)
 }
 
 // Unmarshal leaves out what the environment gives for a key that the file lacks.
