@@ -3,12 +3,14 @@ package netns
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
 	"os/exec"
 	"slices"
 	"strings"
+	"time"
 )
 
 // A Topology is a row of hosts: client, routers, server.
@@ -127,6 +129,16 @@ func Start(t TB, topology Topology) *Lab {
 func Build(topology Topology) (*Lab, error) {
 	if os.Getenv(childKey) != "" {
 		return nil, errors.New("netns.Enter must be called before anything else") // or each child would start children
+	}
+	if topology.Equal {
+		// Packets that cross a veth pair keep the hash that the sender's kernel
+		// gave the connection, a random one, and the router would spread by
+		// that. Packets that come by wire have only their addresses and ports.
+		topology.Links = maps.Clone(topology.Links)
+		if topology.Links == nil {
+			topology.Links = map[int]Link{}
+		}
+		topology.Links[0] = Link{Delay: max(topology.Links[0].Delay, time.Microsecond), Loss: topology.Links[0].Loss}
 	}
 	l := &Lab{Topology: topology}
 	for _, step := range []func() error{l.addHosts, l.addLinks, l.addRoutes, l.addTwin, l.serve} {

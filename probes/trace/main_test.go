@@ -28,7 +28,8 @@ type order struct {
 	Options  Options
 	Old      bool   // behave as on Linux before 5.8
 	Runs     int    // traces, one after the other; 0 means one
-	Remember bool   // with what the earlier ones taught
+	Remember bool   // with what the latest one taught
+	Memory   bool   // with a Memory
 	MTU      string // a server name: probe the path's MTU instead
 }
 
@@ -49,8 +50,15 @@ func traceChild(args []string) error {
 		return out.Encode(r)
 	}
 	o.Options.oldKernel = o.Old
+	stamps := keepStamping()
+	defer stamps.release()
+	var m Memory
+	run := Run
+	if o.Memory {
+		run = m.Trace
+	}
 	for range max(o.Runs, 1) {
-		r, err := Run(ctx, o.Target, o.Options)
+		r, err := run(ctx, o.Target, o.Options)
 		if err != nil {
 			return err
 		}
@@ -100,6 +108,19 @@ func describe(r *Result) string {
 	b, _ := json.MarshalIndent(r, "", "  ")
 	return fmt.Sprintf("%s\n%s", r, b)
 }
+
+// breakWith breaks the lab.
+func breakWith(t *testing.T, l *netns.Lab, faults ...netns.Fault) {
+	t.Helper()
+	for _, f := range faults {
+		if err := f.Break(l); err != nil {
+			t.Fatalf("%s: %v", f.Name, err)
+		}
+	}
+}
+
+// nightly reports whether the long forms of tests are to be run.
+func nightly() bool { return os.Getenv("VPCPROBE_NIGHTLY") == "1" }
 
 // families are the address families, for subtests.
 var families = map[string]bool{"IPv4": false, "IPv6": true}
