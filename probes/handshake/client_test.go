@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -100,6 +101,24 @@ func TestVerdictIsLeftToTheNextStep(t *testing.T) {
 	_, err := line.Conn.Read(make([]byte, 1))
 	if code, text, ok := Alert(err); !ok || code != 116 || text != "certificate_required" {
 		t.Errorf("first read: %v", err)
+	}
+
+	// What that step makes of it is told apart by what the handshake sent.
+	read := probes.Observation{Kind: "invoke", Via: o.Via, Addr: o.Addr, Outcome: probes.Rejected, Err: err}
+	found := probes.Diagnose(Rules, p.seen(o).With("invoke", []probes.Observation{read}))
+	if len(found) != 1 || found[0].Rule != required || len(found[0].Because) != 1 || len(found[0].Notes) != 1 {
+		t.Errorf("found %+v", found)
+	}
+	sent := *Of(o)
+	sent.Sent = true
+	o.Detail = &sent
+	found = probes.Diagnose(Rules, p.seen(o).With("invoke", []probes.Observation{read}))
+	if len(found) != 1 || found[0].Rule != rejected {
+		t.Errorf("found %+v", found)
+	}
+	read.Addr = netip.AddrPortFrom(read.Addr.Addr(), 1)
+	if found := probes.Diagnose(Rules, p.seen(o).With("invoke", []probes.Observation{read})); len(found) != 0 {
+		t.Errorf("found %s by the reading on another lane", found[0].Rule.ID)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"vpcprobe/probes"
 	"vpcprobe/probes/identify"
+	"vpcprobe/probes/resolve"
 )
 
 var required = &probes.Rule{
@@ -20,9 +21,9 @@ var required = &probes.Rule{
 		"`aws apigateway get-domain-name --domain-name NAME --query mutualTlsAuthentication`.",
 	Source: mutualTLS + "; RFC 8446, section 6.2 (certificate_required)",
 	Match: func(seen probes.Evidence) (probes.Certainty, []probes.Observation) {
-		return alertOrCut(find(seen, missesCertificate))
+		return alertOrCut(append(find(seen, missesCertificate), findLate(seen, false)...))
 	},
-	Notes: perLane(notesClient),
+	Notes: notesClient,
 }
 
 var rejected = &probes.Rule{
@@ -39,9 +40,9 @@ var rejected = &probes.Rule{
 		if identify.Refused(seen) {
 			return probes.No, nil
 		}
-		return alertOrCut(find(seen, rejectsCertificate))
+		return alertOrCut(append(find(seen, rejectsCertificate), findLate(seen, true)...))
 	},
-	Notes: perLane(notesClient),
+	Notes: notesClient,
 }
 
 // missesCertificate: the server asked, had nothing, and ended it.
@@ -63,16 +64,49 @@ func concernsCertificate(d *Detail) bool {
 		alertCertificateUnknown, alertUnknownCA, alertAccessDenied, alertDecryptError, alertCertificateRequired}, d.AlertCode)
 }
 
+// next is the kind that reads first on a connection after the handshake. In
+// TLS 1.3 it is that one which hears the server's verdict on the client
+// certificate, and ends as rejected. Its outcome is all that is read of it.
+const next = "invoke"
+
+// findLate returns the observations of the step that reads first, where it was
+// cut off by a server that had asked for a client certificate in the handshake
+// and had got one, or none.
+func findLate(seen probes.Evidence, sent bool) []probes.Observation {
+	return probes.Filter(seen.Ended(next, probes.Rejected), func(o probes.Observation) bool {
+		return slices.ContainsFunc(seen.Of(name), func(h probes.Observation) bool {
+			d := Of(h)
+			return h.Via == o.Via && h.Addr == o.Addr && h.Outcome == probes.OK &&
+				d != nil && d.Asked && d.Sent == sent && resolve.Inside(seen, o.Addr.Addr())
+		})
+	})
+}
+
 // alertOrCut grades what a server did after it had asked for a certificate: an
 // alert says why, a cut only suggests it.
 func alertOrCut(obs []probes.Observation) (probes.Certainty, []probes.Observation) {
-	if len(obs) > 0 && !slices.ContainsFunc(obs, isCut) {
+	isAlert := func(o probes.Observation) bool {
+		d := Of(o)
+		return d != nil && (d.Alert != "" || d.unsigned)
+	}
+	if slices.ContainsFunc(obs, isAlert) {
 		return probes.Certain, obs
 	}
 	return likely(obs)
 }
 
-func notesClient(seen probes.Evidence, o probes.Observation, d *Detail) string {
+// notesClient says how each lane ended, and what came with the first read.
+func notesClient(seen probes.Evidence, obs []probes.Observation) []string {
+	notes := perLane(noteClient)(seen, obs)
+	for _, o := range obs {
+		if Of(o) == nil && o.Err != nil {
+			notes = append(notes, fmt.Sprintf("%s: the handshake seemed to go well, and the first read brought the verdict: %v", o.Addr.Addr(), o.Err))
+		}
+	}
+	return notes
+}
+
+func noteClient(_ probes.Evidence, o probes.Observation, d *Detail) string {
 	var notes []string
 	switch {
 	case d.unsigned:
