@@ -2,7 +2,6 @@ package main
 
 import (
 	"os"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -22,7 +21,7 @@ func TestMain(m *testing.M) {
 // Each way to break the lab gives exactly the expected set of findings, and
 // none is left once it is healed.
 func TestScenarios(t *testing.T) {
-	err := tour(t.Context(), lab.Scenarios(), max(2, runtime.NumCPU()), func(tr trial) {
+	err := tour(t.Context(), lab.Scenarios(), labs, func(tr trial) {
 		t.Run(tr.Layer+"/"+tr.ID, func(t *testing.T) {
 			switch {
 			case tr.Err != nil:
