@@ -59,7 +59,7 @@ type Reload struct {
 
 // Options say what to load.
 type Options struct {
-	Path     string            // the configuration file
+	Path     string            // the configuration file, or env:NAME for its text in the environment
 	Env      []string          // the environment, as from os.Environ
 	Flags    map[string]string // values given on the command line, by key: "log.level"
 	Kinds    []string          // the kinds of probe that pace may name; nil means any

@@ -23,7 +23,7 @@ const largest = 16 << 20
 // A flag outweighs the environment, the environment the file, and the file the
 // defaults.
 func Load(o Options) (*Loaded, error) {
-	text, err := read(o.Path)
+	text, err := Read(o.Path, o.Env)
 	if err != nil {
 		return nil, err
 	}
@@ -47,8 +47,21 @@ func (o Options) load(text []byte) (*Loaded, error) {
 	return loaded, nil
 }
 
-// read returns the content of the file.
-func read(path string) ([]byte, error) {
+// inEnvironment begins a path that names an environment variable instead.
+const inEnvironment = "env:"
+
+// Read returns the text of the configuration at path: of a file, or, as
+// containers that have no files of their own want it, of the environment
+// variable that env:NAME names.
+func Read(path string, env []string) ([]byte, error) {
+	if name, ok := strings.CutPrefix(path, inEnvironment); ok {
+		for _, line := range env {
+			if value, ok := strings.CutPrefix(line, name+"="); ok && value != "" {
+				return []byte(value), nil
+			}
+		}
+		return nil, fmt.Errorf("reading the configuration: the environment variable %s is not set: %w", name, os.ErrNotExist)
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("reading the configuration: %w", err)
@@ -186,7 +199,7 @@ func (d *decoder) environment(all []leaf) map[string]any {
 			} else {
 				place(settings, l.path, setting{v, Origin{Source: SourceEnv, Name: name}})
 			}
-		case !d.mentioned[name] && !serviceLink.MatchString(name) && name != prefix+"CONFIG":
+		case !d.mentioned[name] && !serviceLink.MatchString(name) && name != prefix+"CONFIG" && inEnvironment+name != d.file:
 			d.outside("environment", name, "unknown variable"+Suggest(name, names))
 		}
 	}

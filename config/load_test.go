@@ -229,3 +229,19 @@ func TestExamplesLoad(t *testing.T) {
 		}
 	}
 }
+
+// Containers without files of their own are given the whole configuration in
+// the environment.
+func TestConfigurationInTheEnvironment(t *testing.T) {
+	l, err := Load(Options{Path: "env:VPCPROBE_FILE", Env: []string{"VPCPROBE_FILE=" + target}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(l.Targets) != 1 || l.Targets[0].Name != "orders" {
+		t.Errorf("got %v", l.Targets)
+	}
+	_, err = Load(Options{Path: "env:VPCPROBE_FILE"})
+	if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "environment variable VPCPROBE_FILE is not set") {
+		t.Errorf("got %v", err)
+	}
+}
