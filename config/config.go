@@ -28,7 +28,7 @@ type Config struct {
 	Timeout      time.Duration            `config:"timeout" min:"10ms" default:"5s" doc:"The bound on each step of a walk: one lookup, connection, handshake or request."`
 	Pace         map[string]time.Duration `config:"pace" min:"100ms" example:"trace: 5m" doc:"How often to run single kinds of probe, by their names."`
 	FollowUp     bool                     `config:"follow_up" default:"true" doc:"Whether to send follow-up requests when an answer has several possible causes."`
-	Concurrency  int                      `config:"concurrency" min:"1" max:"100000" default:"64" doc:"How many targets to walk at once."`
+	Concurrency  int                      `config:"concurrency" min:"1" max:"100000" default:"256" doc:"How many targets to walk at once: what bounds memory and file descriptors when many of them are silent."`
 
 	Metrics Metrics `config:"metrics" doc:"How metrics are exported."`
 	Log     Log     `config:"log" doc:"What is logged, on standard error."`

@@ -80,7 +80,7 @@ func TestDefaults(t *testing.T) {
 	got := load(t, target).Config
 	want := Config{
 		Listen: "127.0.0.1:9643", Every: 30 * time.Second, WhileFailing: 30 * time.Second, Timeout: 5 * time.Second,
-		FollowUp: true, Concurrency: 64,
+		FollowUp: true, Concurrency: 256,
 		Log: Log{Level: "info", Format: "text"}, Reload: Reload{Every: 10 * time.Second},
 		Targets: []*probes.Target{{
 			Name: "orders", Kind: probes.PrivateAPI, API: "a1b2c3d4e5", Region: "eu-west-1", Stage: "prod",

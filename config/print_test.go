@@ -47,7 +47,7 @@ timeout: 5s # default
 pace:
   trace: 1h30m # config.yaml:3:15
 follow_up: true # default
-concurrency: 64 # default
+concurrency: 256 # default
 metrics:
   native_histograms: false # default
   emf: false # default

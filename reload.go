@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"time"
+
+	"vpcprobe/agent"
+	"vpcprobe/config"
+	"vpcprobe/probes"
+)
+
+// A source says where the configuration comes from and which part of it is
+// this agent's.
+type source struct {
+	path  string
+	flags map[string]string
+	shard shard
+}
+
+// load reads the configuration and leaves out the targets of other shards.
+func (s source) load() (*config.Loaded, error) {
+	loaded, err := config.Load(config.Options{
+		Path: s.path, Env: os.Environ(), Flags: s.flags, Kinds: kindNames(), Findings: findingIDs(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	loaded.Targets = s.shard.of(loaded.Targets)
+	return loaded, nil
+}
+
+// A shard is the i-th of n parts of the targets, from 0. Its zero value is all
+// of them.
+type shard struct{ i, n int }
+
+func (s shard) of(targets []*probes.Target) []*probes.Target {
+	if s.n == 0 {
+		return targets
+	}
+	var mine []*probes.Target
+	for _, t := range targets {
+		if agent.Shard(t.Name, s.n) == s.i {
+			mine = append(mine, t)
+		}
+	}
+	return mine
+}
+
+// A reloader replaces the targets of a running agent when the configuration
+// changes. The new ones are read, checked and bound as a whole before they
+// take the place of the old ones; whatever is wrong with them changes nothing.
+//
+// It polls, because everything else misses something: a ConfigMap is changed
+// by swapping a symbolic link, an editor renames, and a file may be removed and
+// come back.
+type reloader struct {
+	source
+	agent *agent.Agent
+	log   *slog.Logger
+	tell  func(ok bool) // the metrics
+
+	mu      sync.Mutex
+	running config.Config // without its targets
+	seen    [sha256.Size]byte
+	failure error // of the latest attempt
+}
+
+// newReloader returns a reloader for an agent that runs with what was loaded.
+func newReloader(s source, c config.Config, a *agent.Agent, log *slog.Logger, tell func(bool)) *reloader {
+	r := &reloader{source: s, agent: a, log: log, tell: tell, running: c}
+	r.running.Targets = nil
+	r.seen = r.fingerprint()
+	tell(true)
+	return r
+}
+
+// fingerprint tells texts of the configuration apart; that it cannot be read
+// counts as a text.
+func (r *reloader) fingerprint() [sha256.Size]byte {
+	text, err := config.Read(r.path, os.Environ())
+	if err != nil {
+		text = []byte("unreadable: " + err.Error())
+	}
+	return sha256.Sum256(text)
+}
+
+// poll reloads whenever the configuration has changed, until ctx is done, and
+// at each signal.
+func (r *reloader) poll(ctx context.Context, every time.Duration, hangup <-chan os.Signal) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangup:
+			r.reload()
+		case <-tick.C:
+			if r.changed() {
+				r.reload()
+			}
+		}
+	}
+}
+
+func (r *reloader) changed() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.fingerprint() != r.seen
+}
+
+// reload reads the configuration and replaces the agent's targets. If that
+// fails, nothing has changed, and the error says why.
+func (r *reloader) reload() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.seen = r.fingerprint()
+	r.failure = r.replace()
+	r.tell(r.failure == nil)
+	if r.failure != nil {
+		r.complain()
+	}
+	return r.failure
+}
+
+func (r *reloader) replace() error {
+	loaded, err := r.load()
+	if err != nil {
+		return err
+	}
+	if err := r.agent.Reload(loaded.Targets); err != nil {
+		return err
+	}
+	r.log.Info("reloaded the configuration", "targets", len(loaded.Targets))
+	for _, w := range loaded.Warnings {
+		r.log.Warn("configuration", "warning", w.String())
+	}
+	for _, key := range needRestart(r.running, loaded.Config) {
+		r.log.Warn("a changed setting needs a restart", "key", key)
+	}
+	debug.FreeOSMemory() // decoding took many times what the targets take
+	return nil
+}
+
+// complain logs why the configuration was not reloaded.
+func (r *reloader) complain() {
+	problems, ok := errors.AsType[config.Problems](r.failure)
+	if !ok {
+		r.log.Error("the configuration was not reloaded; the old one stays", "error", r.failure)
+		return
+	}
+	for _, p := range problems[:min(len(problems), 20)] {
+		r.log.Error("the configuration was not reloaded; the old one stays", "problem", p.String(), "problems", len(problems))
+	}
+}
+
+// state is the error of the latest attempt to reload, or nil.
+func (r *reloader) state() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.failure == nil {
+		return nil
+	}
+	return fmt.Errorf("the configuration was not reloaded, the old one stays: %w", r.failure)
+}
+
+// needRestart lists the keys that differ and that a reload does not change.
+func needRestart(old, new config.Config) []string {
+	var keys []string
+	for key, differs := range map[string]bool{
+		"listen":          old.Listen != new.Listen,
+		"concurrency":     old.Concurrency != new.Concurrency,
+		"metrics":         old.Metrics != new.Metrics,
+		"log":             old.Log != new.Log,
+		"reload":          old.Reload != new.Reload,
+		"web_config_file": old.WebConfigFile != new.WebConfigFile,
+	} {
+		if differs {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
