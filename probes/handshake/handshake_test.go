@@ -22,6 +22,7 @@ import (
 
 	"vpcprobe/probes"
 	"vpcprobe/probes/identify/certtest"
+	"vpcprobe/probes/trace"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -472,6 +473,11 @@ func TestSilence(t *testing.T) {
 			o, _ := p.walk(say(tt.sent), true)
 			if d := p.expect(o, probes.Timeout, "handshake-stalled likely"); d.BytesRead != int64(len(tt.sent)) {
 				t.Errorf("%d bytes read, want %d", d.BytesRead, len(tt.sent))
+			}
+			// Where the trace has shown why, it has been said.
+			traced := probes.Observation{Kind: "trace", Addr: o.Addr, Detail: &trace.Result{MTU: &trace.MTUResult{BlackHole: true}}}
+			if found := probes.Diagnose(Rules, p.seen(o).With("trace", []probes.Observation{traced})); len(found) != 0 {
+				t.Errorf("found %s beside the trace's cause", found[0].Rule.ID)
 			}
 		})
 	}

@@ -9,6 +9,7 @@ import (
 
 	"vpcprobe/probes"
 	"vpcprobe/probes/resolve"
+	"vpcprobe/probes/trace"
 )
 
 // Rules are the root causes found in handshakes. They look only at addresses
@@ -105,7 +106,9 @@ var stalled = &probes.Rule{
 		"the MSS on the VPN device. Otherwise look at the proxy or load balancer: `aws elbv2 describe-target-health --target-group-arn ARN`.",
 	Source: "AWS PrivateLink guide, vpc-limits-endpoints (MTU); measurement",
 	Match: func(seen probes.Evidence) (probes.Certainty, []probes.Observation) {
-		return likely(find(seen, func(o probes.Observation, d *Detail) bool { return o.Outcome == probes.Timeout }))
+		return likely(find(seen, func(o probes.Observation, d *Detail) bool {
+			return o.Outcome == probes.Timeout && !losesLargePackets(seen, o)
+		}))
 	},
 	Notes: perLane(func(_ probes.Evidence, _ probes.Observation, d *Detail) string {
 		if d.BytesRead == 0 {
@@ -291,6 +294,17 @@ func wantsOtherVersion(o probes.Observation, d *Detail) bool {
 // isCut reports whether the connection ended without a word.
 func isCut(o probes.Observation) bool {
 	return o.Outcome == probes.Reset || o.Outcome == probes.Closed
+}
+
+// losesLargePackets reports whether the trace to the same address has shown
+// already why a handshake stalls.
+func losesLargePackets(seen probes.Evidence, o probes.Observation) bool {
+	for _, t := range seen.Of(trace.Kind.Name) {
+		if r := trace.Of(t); r != nil && t.Addr == o.Addr && r.MTU != nil && r.MTU.BlackHole {
+			return true
+		}
+	}
+	return false
 }
 
 func ended(outcome probes.Outcome) func(probes.Observation, *Detail) bool {

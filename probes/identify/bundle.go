@@ -39,7 +39,7 @@ func parseBundle(text []byte) *bundle {
 	for i, block := range found {
 		c, err := parseBlock(block)
 		if err != nil {
-			b.broken = append(b.broken, fmt.Sprintf("block %d: %v", i, err))
+			b.broken = append(b.broken, fmt.Sprintf("block %d: %v", i+1, err))
 			continue
 		}
 		b.bySubject[string(c.RawSubject)] = append(b.bySubject[string(c.RawSubject)], len(b.certs))
@@ -86,7 +86,7 @@ func (b *bundle) judgeWhole(r *Report) {
 	if i, j := b.conflict(); j > 0 {
 		r.refuse(-1, Problem{Finding: bundleConflict.ID, sure: probes.Certain,
 			Text: fmt.Sprintf("certificates %d and %d have the same subject, %s, but different issuers: %s and %s",
-				b.index[i], b.index[j], b.described[i].Subject, b.described[i].Issuer, b.described[j].Issuer),
+				b.index[i]+1, b.index[j]+1, b.described[i].Subject, b.described[i].Issuer, b.described[j].Issuer),
 			Rule: "a subject has one issuer: \"The certificate subject <subject> conflicts with an existing certificate from a different issuer.\" " +
 				"(API Gateway Developer Guide, rest-api-mutual-tls); openssl verify takes any that fits"})
 	}
@@ -119,7 +119,7 @@ func (b *bundle) judgeEach(r *Report, leaf *x509.Certificate, best *path, at tim
 		}
 		r.Truststore[i].Problem = text
 		if best == nil || !best.has(c) {
-			odd = append(odd, fmt.Sprintf("certificate %d (%s): %s", b.index[i], b.described[i].Subject, text))
+			odd = append(odd, fmt.Sprintf("certificate %d (%s): %s", b.index[i]+1, b.described[i].Subject, text))
 		}
 	}
 	if len(odd) > 0 {
@@ -220,7 +220,7 @@ func (b *bundle) judgeSelfSigned(r *Report, leaf *x509.Certificate) {
 			differs = "the keys differ (openssl x509 -noout -modulus)"
 		}
 		r.refuse(-1, Problem{Finding: clientAltered.ID, sure: probes.Certain, Text: fmt.Sprintf(
-			"it is self-signed, and certificate %d of the bundle, %s, is not an exact copy of it: %s", b.index[i], b.described[i].Subject, differs),
+			"it is self-signed, and certificate %d of the bundle, %s, is not an exact copy of it: %s", b.index[i]+1, b.described[i].Subject, differs),
 			Rule: "a self-signed certificate is accepted only as an exact copy of one in the bundle (AWS re:Post Knowledge Center, api-gateway-mutual-tls-403-errors)"})
 		return
 	}

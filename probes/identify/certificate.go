@@ -118,7 +118,7 @@ func ParseCertificates(text []byte) ([]*x509.Certificate, error) {
 		}
 		c, err := parseBlock(b)
 		if err != nil {
-			return nil, fmt.Errorf("block %d: %w", i, err)
+			return nil, fmt.Errorf("block %d: %w", i+1, err)
 		}
 		certs = append(certs, c)
 	}

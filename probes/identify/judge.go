@@ -22,7 +22,7 @@ type Files struct {
 // A Report says what was found in the files. It is not changed once made.
 type Report struct {
 	// Accepted says whether API Gateway would accept the client by its
-	// documented rules, as far as the files given tell.
+	// documented rules, as far as the files given tell: see Complete.
 	Accepted bool `json:"accepted"`
 	// Reason is what API Gateway would log, where that is known.
 	Reason   string    `json:"reason,omitempty"`
@@ -185,7 +185,7 @@ func (m material) judgeKey(r *Report) {
 		if Belongs(m.key, c) {
 			r.Leaf = i
 			text = fmt.Sprintf("the key belongs to certificate %d of the file (%s), but clients take the first (%s): put the client's own certificate first",
-				i, r.Client[i].Subject, r.Client[0].Subject)
+				i+1, r.Client[i].Subject, r.Client[0].Subject)
 			break
 		}
 	}
@@ -270,13 +270,17 @@ func (r *Report) reason() string {
 	return ""
 }
 
+// Complete reports whether there was a truststore to judge by. Without one,
+// accepted means only that nothing speaks against the client.
+func (r *Report) Complete() bool { return r.InBundle > 0 }
+
 // String is the verdict in a line.
 func (r *Report) String() string {
 	verdict := "accepted"
 	switch {
 	case !r.Accepted:
 		verdict = "refused"
-	case r.InBundle == 0:
+	case !r.Complete():
 		verdict = "nothing against it (no truststore to judge by)"
 	}
 	if len(r.Problems) > 0 {
