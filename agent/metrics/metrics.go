@@ -1,8 +1,21 @@
 // Package metrics shows rounds to Prometheus.
+//
+// What the targets are like is read from their latest rounds, so an address
+// that leaves the DNS leaves /metrics with it; only counters and histograms
+// keep state. The families that every target has are rendered by an encoder of
+// this package, because there may be hundreds of thousands of series; the rest
+// is in a client_golang registry beside it.
+//
+// Raw error text is no label, here or anywhere: labels come from closed sets
+// or from the configuration.
 package metrics
 
 import (
-	"net/http"
+	"cmp"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
 
 	"vpcprobe/agent"
 	"vpcprobe/probes"
@@ -12,26 +25,116 @@ import (
 type Options struct {
 	Version string
 	Stats   func() agent.Stats // the agent's, for the scheduler's families; may be nil
-	Native  bool               // native histograms beside the classic ones
+
+	// Native adds native histograms of the phases. They are exact at any
+	// scale and cost some 7 kB for each phase of a target.
+	Native bool
 }
 
-// Metrics is an [agent.Sink] and a [prometheus.Gatherer].
-type Metrics struct{}
+// Metrics is an [agent.Sink] and a [prometheus.Gatherer] of what it records.
+type Metrics struct {
+	kinds    []probes.Kind
+	stats    func() agent.Stats
+	version  string
+	families []*family
+	registry registry
+	encoders sync.Pool
 
-// New returns the metrics of the kinds.
-func New(kinds []probes.Kind, o Options) *Metrics { return &Metrics{} }
+	mu         sync.Mutex
+	states     []*state // by name
+	reloadOK   bool
+	reloadedAt time.Time
+}
+
+// New returns the metrics of rounds of the kinds.
+func New(kinds []probes.Kind, o Options) *Metrics {
+	m := &Metrics{
+		kinds: kinds, stats: o.Stats, version: cmp.Or(o.Version, "unknown"), registry: newRegistry(o),
+		reloadOK: true, reloadedAt: time.Now(),
+	}
+	m.families = m.allFamilies()
+	m.encoders.New = func() any { return newEncoder() }
+	return m
+}
+
+// Reloaded notes whether the configuration could be loaded again.
+func (m *Metrics) Reloaded(ok bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.reloadOK = ok
+	if ok {
+		m.reloadedAt = time.Now()
+	}
+}
 
 // Record implements [agent.Sink].
-func (m *Metrics) Record(r agent.Round) {}
+func (m *Metrics) Record(r agent.Round) {
+	m.state(r.Evidence.Target.Name).record(m.kinds, r)
+	for _, o := range r.Fresh {
+		if !m.timed(o) {
+			continue
+		}
+		for _, p := range o.Phases {
+			m.registry.observe(r.Evidence.Target.Name, p)
+		}
+	}
+}
 
 // Forget implements [agent.Forgetter].
-func (m *Metrics) Forget(target string) {}
+func (m *Metrics) Forget(target string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if i, ok := m.find(target); ok {
+		m.states = slices.Delete(slices.Clone(m.states), i, i+1)
+	}
+	m.registry.forget(target)
+}
 
-// Reloaded notes whether a reload of the configuration was successful.
-func (m *Metrics) Reloaded(ok bool) {}
+func (m *Metrics) find(target string) (int, bool) {
+	return slices.BinarySearchFunc(m.states, target, func(s *state, name string) int { return cmp.Compare(s.target, name) })
+}
 
-// Handler serves the metrics.
-func (m *Metrics) Handler() http.Handler { return http.NotFoundHandler() }
+// state returns what is kept of a target. The list is never changed in place:
+// a scrape may be reading it.
+func (m *Metrics) state(target string) *state {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	i, ok := m.find(target)
+	if ok {
+		return m.states[i]
+	}
+	s := &state{target: target, kinds: make([]kindState, len(m.kinds))}
+	if i == len(m.states) {
+		m.states = append(m.states, s)
+	} else {
+		m.states = slices.Insert(slices.Clone(m.states), i, s)
+	}
+	return s
+}
 
-// Reference renders docs/metrics.md.
-func Reference(kinds []probes.Kind) string { return "" }
+func (m *Metrics) all() []*state {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.states
+}
+
+// timed reports whether an observation's phases are those of callers: of
+// lookups and of steps on lanes.
+func (m *Metrics) timed(o probes.Observation) bool {
+	if o.Resolver != "" {
+		return true
+	}
+	i := kindIndex(m.kinds, o.Kind)
+	return i >= 0 && m.kinds[i].Per == probes.PerLane
+}
+
+func kindIndex(kinds []probes.Kind, name string) int {
+	for i := range kinds {
+		if kinds[i].Name == name {
+			return i
+		}
+	}
+	return -1
+}
+
+func goVersion() string { return runtime.Version() }

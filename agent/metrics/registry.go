@@ -1,0 +1,130 @@
+package metrics
+
+import (
+	"bufio"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+
+	"vpcprobe/probes"
+)
+
+// A registry holds, with client_golang, what is not worth an encoder of ours:
+// the runtime's and the process' own families, and native histograms.
+type registry struct {
+	*prometheus.Registry
+	phases *prometheus.HistogramVec // nil unless native histograms are wanted
+}
+
+func newRegistry(o Options) registry {
+	r := registry{Registry: prometheus.NewRegistry()}
+	r.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
+	if o.Native {
+		r.phases = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: prefix + "phase_duration_seconds", Help: phaseHistogramHelp,
+			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100, NativeHistogramMinResetDuration: time.Hour,
+		}, []string{"target", "phase"})
+		r.MustRegister(r.phases)
+	}
+	return r
+}
+
+func (r registry) observe(target string, p probes.Phase) {
+	if r.phases != nil {
+		r.phases.WithLabelValues(target, p.Name).Observe(p.Took.Seconds())
+	}
+}
+
+func (r registry) forget(target string) {
+	if r.phases != nil {
+		r.phases.DeletePartialMatch(prometheus.Labels{"target": target})
+	}
+}
+
+// writeText writes the registry's families.
+func (r registry) writeText(w *bufio.Writer, open bool) {
+	format := expfmt.NewFormat(expfmt.TypeTextPlain)
+	if open {
+		format = expfmt.NewFormat(expfmt.TypeOpenMetrics)
+	}
+	families, _ := r.Gather() // what could be gathered
+	out := expfmt.NewEncoder(struct{ io.Writer }{w}, format)
+	for _, f := range families {
+		if out.Encode(f) != nil {
+			return
+		}
+	}
+}
+
+// binary serves the format in which alone native histograms travel.
+func (m *Metrics) binary() http.Handler {
+	return promhttp.HandlerFor(m, promhttp.HandlerOpts{EnableOpenMetrics: true, ErrorHandling: promhttp.ContinueOnError})
+}
+
+// Gather implements [prometheus.Gatherer].
+func (m *Metrics) Gather() ([]*dto.MetricFamily, error) {
+	families, err := m.registry.Gather()
+	e := newEncoder()
+	states := m.all()
+	for _, f := range m.families {
+		if g := e.gather(f, states); len(g.Metric) > 0 {
+			families = append(families, g)
+		}
+	}
+	slices.SortFunc(families, func(a, b *dto.MetricFamily) int { return strings.Compare(a.GetName(), b.GetName()) })
+	return families, err
+}
+
+// gather renders a family for client_golang.
+func (e *encoder) gather(f *family, states []*state) *dto.MetricFamily {
+	g := &dto.MetricFamily{
+		Name: new(f.name), Help: new(f.help),
+		Type: new([...]dto.MetricType{dto.MetricType_GAUGE, dto.MetricType_COUNTER, dto.MetricType_HISTOGRAM}[f.typ]),
+	}
+	if f.ofAgent != nil {
+		states = []*state{nil}
+	}
+	for _, s := range states {
+		e.collect(f, s)
+		for i := range e.samples.values {
+			g.Metric = append(g.Metric, e.metric(f, i))
+		}
+	}
+	return g
+}
+
+func (e *encoder) metric(f *family, i int) *dto.Metric {
+	m := &dto.Metric{}
+	for j, name := range f.labels {
+		m.Label = append(m.Label, &dto.LabelPair{Name: new(name), Value: new(valid(e.samples.at(i)[j]))})
+	}
+	slices.SortFunc(m.Label, func(a, b *dto.LabelPair) int { return strings.Compare(a.GetName(), b.GetName()) })
+	v := e.samples.values[i]
+	switch f.typ {
+	case gauge:
+		m.Gauge = &dto.Gauge{Value: new(v)}
+	case counterType:
+		m.Counter = &dto.Counter{Value: new(v)}
+	case histogram:
+		h := &dto.Histogram{SampleSum: new(e.samples.sum)}
+		var n uint64
+		for j, bound := range buckets {
+			n += e.samples.buckets[j]
+			h.Bucket = append(h.Bucket, &dto.Bucket{UpperBound: new(bound), CumulativeCount: new(n)})
+		}
+		h.SampleCount = new(n + e.samples.buckets[len(buckets)])
+		m.Histogram = h
+	}
+	return m
+}
