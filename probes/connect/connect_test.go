@@ -250,6 +250,8 @@ func TestMachineWithoutIPv6(t *testing.T) {
 		{"another way", false, syscall.ENETUNREACH, []probes.Lane{lane(a1), lane(a6)}, probes.Skipped},
 		{"another way, no address to come from", false, syscall.EADDRNOTAVAIL, []probes.Lane{lane(a1), lane(a6)}, probes.Skipped},
 		{"no other way", false, syscall.ENETUNREACH, []probes.Lane{lane(a6)}, probes.Unreachable},
+		{"another way for another name", false, syscall.ENETUNREACH,
+			[]probes.Lane{{Via: probes.ViaAlias, Addr: netip.AddrPortFrom(a1, 443)}, lane(a6)}, probes.Unreachable},
 		{"it speaks IPv6", true, syscall.ENETUNREACH, []probes.Lane{lane(a1), lane(a6)}, probes.Unreachable},
 		{"refused", false, syscall.ECONNREFUSED, []probes.Lane{lane(a1), lane(a6)}, probes.Refused},
 	} {

@@ -60,7 +60,7 @@ var Rules = []*probes.Rule{
 		Title:  "The connection is accepted, then cut at once",
 		Means:  "The handshake of TCP succeeds, and before anything was said the connection is reset or closed. Endpoints do not do that: a proxy, load balancer or firewall accepts in their place and has nowhere to go, or does not want this host.",
 		Fix:    "Find what answers: compare the round trip time and the path trace with those of an address that works, and look for transparent proxies and inspection firewalls (AWS Network Firewall, Gateway Load Balancer) in the route tables of this subnet.",
-		Source: "measured: a plain connect calls such a port open in two of three attempts",
+		Source: "measured: 26 of 40 plain connects call such a port open",
 		Match:  ended(probes.Likely, probes.Reset, probes.Closed),
 		Notes:  analyze,
 	},
@@ -141,7 +141,7 @@ func ended(sure probes.Certainty, outcomes ...probes.Outcome) func(probes.Eviden
 }
 
 // silence matches the silent addresses, if the numbers of silent and other
-// addresses fit.
+// addresses fit. If this machine could not try them all, it is a guess.
 func silence(fit func(silent, others int) bool) func(probes.Evidence) (probes.Certainty, []probes.Observation) {
 	return func(seen probes.Evidence) (probes.Certainty, []probes.Observation) {
 		var because []probes.Observation
@@ -154,8 +154,11 @@ func silence(fit func(silent, others int) bool) func(probes.Evidence) (probes.Ce
 			silent++
 			because = append(because, s.Attempts...)
 		}
-		if silent == 0 || !fit(silent, others) {
+		switch {
+		case silent == 0 || !fit(silent, others):
 			return probes.No, nil
+		case len(seen.Ended(name, probes.Fault)) > 0:
+			return probes.Possible, because
 		}
 		return probes.Likely, because
 	}

@@ -179,6 +179,22 @@ func TestSystemFailsOver(t *testing.T) {
 	}
 }
 
+// A server that failed is not asked again for each name of the search list.
+func TestSystemStaysWithTheServerThatAnswers(t *testing.T) {
+	t.Parallel()
+	w := world{
+		target:    orders(),
+		conf:      "nameserver 10.9.0.2\nnameserver 10.0.0.2\nsearch a.example b.example c.example\noptions ndots:5",
+		resolvers: two(healthy(), says(dns.RcodeServerFailure)),
+	}
+	onlyAddresses(&w.target)
+	system(&w.target)
+	o := w.walk(t).Of(name)[0]
+	if want := []Failure{{second, probes.ServerFailed}}; o.Outcome != probes.OK || !slices.Equal(Of(o).Tried, want) {
+		t.Errorf("%s after %v, want ok after %v", o.Outcome, Of(o).Tried, want)
+	}
+}
+
 func TestSystemOptions(t *testing.T) {
 	t.Parallel()
 	asked := make(chan string, 100)

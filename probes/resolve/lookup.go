@@ -51,7 +51,8 @@ func (f found) values() []probes.Value {
 	return values
 }
 
-// run looks the name up. The DNS is asked although the hosts file answers,
+// run looks the name up. The hosts file comes first, as it does on any host
+// whose nsswitch.conf was not turned around. The DNS is asked all the same,
 // since only together they tell whether the entry hides something.
 func (l *lookup) run(ctx context.Context) found {
 	f := l.search(ctx)

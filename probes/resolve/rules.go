@@ -129,7 +129,7 @@ var Rules = []*probes.Rule{
 		ID:     nameWithoutAddress,
 		Title:  "The name exists, but has no address",
 		Means:  "The resolver knows the name but has neither an A nor an AAAA record for it: the record is of another type, or it is an alias for something without an address.",
-		Fix:    "Look at what is there with `dig NAME ANY`; a private custom domain needs an alias record of type A (and AAAA) for the endpoint's own name.",
+		Fix:    "See which records there are: `aws route53 list-resource-record-sets --hosted-zone-id ZONE --start-record-name NAME --max-items 5`. A private custom domain needs an alias record of type A (and AAAA) for the endpoint's own name.",
 		Source: "RFC 2308, 2.2 (NODATA); API Gateway Developer Guide, apigateway-private-custom-domains",
 	}),
 	attributed(probes.Rule{
@@ -210,9 +210,10 @@ func attributed(r probes.Rule) *probes.Rule {
 	return &r
 }
 
-// failedOver matches if the system's resolver never got an answer from the
-// server that comes first. That it answered once shows that it is alive.
+// failedOver matches lookups of the system's resolver that the server listed
+// first did not answer. If it answered others, it is not down, but not well.
 func failedOver(seen probes.Evidence) (probes.Certainty, []probes.Observation) {
+	sure := probes.Certain
 	var because []probes.Observation
 	for _, o := range seen.Of(name) {
 		d := Of(o)
@@ -220,14 +221,15 @@ func failedOver(seen probes.Evidence) (probes.Certainty, []probes.Observation) {
 			continue
 		}
 		if len(d.Tried) == 0 {
-			return probes.No, nil
+			sure = probes.Likely
+			continue
 		}
 		because = append(because, o)
 	}
 	if len(because) == 0 {
 		return probes.No, nil
 	}
-	return probes.Certain, because
+	return sure, because
 }
 
 // halfFailed matches lookups of which one family failed.
