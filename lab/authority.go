@@ -77,7 +77,7 @@ func (a *authority) issue(template *x509.Certificate, key crypto.Signer) (*x509.
 func authorityTemplate(name string) *x509.Certificate {
 	return &x509.Certificate{
 		Subject:               pkix.Name{CommonName: name, Organization: []string{"vpcprobe lab"}},
-		NotBefore:             time.Now().Add(-day),
+		NotBefore:             time.Now().Add(-365 * day),
 		NotAfter:              time.Now().Add(3650 * day),
 		IsCA:                  true,
 		BasicConstraintsValid: true,

@@ -209,6 +209,39 @@ func conflict(p *partner) (credential, error) {
 	return c, err
 }
 
+// weakChain: the authority that signed the client has a SHA-1 signature itself.
+func weakChain(p *partner) (credential, error) {
+	t := authorityTemplate("Partner Legacy Issuing CA")
+	t.SignatureAlgorithm = x509.ECDSAWithSHA1
+	legacy := &authority{issuer: p.root}
+	if err := legacy.establish(t); err != nil {
+		return credential{}, err
+	}
+	return p.issued(legacy, clientTemplate(), p.root.cert, legacy.cert)
+}
+
+// forServers: the certificate may be used by servers only.
+func forServers(p *partner) (credential, error) {
+	t := clientTemplate()
+	t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	return p.issued(p.issuing, t, p.bundle()...)
+}
+
+// scrambled: the client's file is no certificate.
+func scrambled(p *partner) (credential, error) {
+	c, err := goodCredential(p)
+	c.certificate = []byte("this is no certificate\n")
+	return c, err
+}
+
+// scrambledBundle: the copy of the truststore is no bundle; the domain has the
+// real one.
+func scrambledBundle(p *partner) (credential, error) {
+	c, err := goodCredential(p)
+	c.truststore = []byte("this is no bundle\n") // what the server trusts stays
+	return c, err
+}
+
 // weakBundle: an authority in the truststore, not the client's own, has a
 // signature that API Gateway does not accept.
 func weakBundle(p *partner) (credential, error) {

@@ -65,7 +65,11 @@ func TestClientFaults(t *testing.T) {
 		{"TruststoreIncomplete", TruststoreIncomplete, 403, noIssuer, 1},
 		{"TruststoreChainTooLong", TruststoreChainTooLong, 403, noIssuer, 5},
 		{"TruststoreConflict", TruststoreConflict, 200, "", 4},
-		{"TruststoreWeak", TruststoreWeak, 200, "", 3},
+		{"TruststoreWeak", TruststoreWeak, 403, noIssuer, 2},
+		{"TruststoreWeakElsewhere", TruststoreWeakElsewhere, 200, "", 3},
+		{"ClientForServers", ClientForServers, 200, "", 2},
+		{"ExpiryIgnored", Faults(ClientExpired, ExpiryIgnored), 200, "", 2},
+		{"TruststoreScrambled", TruststoreScrambled, 200, "", 0},
 		{"TruststoreLarge", TruststoreLarge, 200, "", 1002},
 		{"TruststoreBroken", TruststoreBroken, 200, "", 2},
 	} {

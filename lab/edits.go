@@ -29,6 +29,12 @@ func unsigned(t *probes.Target) { t.Sign = false }
 
 func withoutAPIKey(t *probes.Target) { t.APIKey = probes.Secret{} }
 
+// lostAPIKey looks for the API key where it is not.
+func lostAPIKey(t *probes.Target) { t.APIKey = probes.Secret{File: beside(t, "no-such-file")} }
+
+// lostTruststore looks for the truststore where it is not.
+func lostTruststore(t *probes.Target) { t.ClientCertificate.Truststore = beside(t, "no-such-file") }
+
 // at calls another path.
 func at(path string) func(*probes.Target) {
 	return func(t *probes.Target) { t.Path = path }

@@ -187,6 +187,19 @@ func Refused(l *Lab) { l.setLinks(refused, ENIs()...) }
 // NoRoute makes the endpoint's addresses unreachable.
 func NoRoute(l *Lab) { l.setLinks(unroutable, ENIs()...) }
 
+// ConnectionReset makes connections to the endpoint end in the moment they
+// stand.
+func ConnectionReset(l *Lab) { l.setLinks(resetting, ENIs()...) }
+
+// Flaky swallows every second attempt to connect to the interface in the i'th
+// subnet.
+func Flaky(i int) Fault {
+	return func(l *Lab) {
+		l.attempts.Store(0)
+		l.setLinks(flaky, ENIs()[i])
+	}
+}
+
 // Prohibited makes a local or a router's policy forbid the way to the endpoint.
 func Prohibited(l *Lab) { l.setLinks(prohibited, ENIs()...) }
 
@@ -341,8 +354,27 @@ func TruststoreBroken(l *Lab) { l.put(brokenBundle) }
 // into the truststore.
 func TruststoreConflict(l *Lab) { l.put(conflict) }
 
-// TruststoreWeak puts an authority with a SHA-1 signature into the truststore.
-func TruststoreWeak(l *Lab) { l.put(weakBundle) }
+// TruststoreWeak makes the client's issuer an authority with a SHA-1 signature.
+func TruststoreWeak(l *Lab) { l.put(weakChain) }
+
+// TruststoreWeakElsewhere puts an authority with a SHA-1 signature into the
+// truststore that is not the client's.
+func TruststoreWeakElsewhere(l *Lab) { l.put(weakBundle) }
+
+// TruststoreScrambled makes the copy of the truststore unreadable.
+func TruststoreScrambled(l *Lab) { l.put(scrambledBundle) }
+
+// ClientScrambled makes the client certificate unreadable.
+func ClientScrambled(l *Lab) { l.put(scrambled) }
+
+// ClientForServers makes the client certificate one for servers only.
+func ClientForServers(l *Lab) { l.put(forServers) }
+
+// ExpiryIgnored makes the Regional domain accept certificates that have
+// expired. Whether API Gateway does is not known (FACTS.md 3.1).
+func ExpiryIgnored(l *Lab) {
+	l.model(func(m *apigateway.State) { m.Domains[PartnersDomain].IgnoreExpiry = true })
+}
 
 // TruststoreLarge puts more than 1,000 certificates into the truststore.
 func TruststoreLarge(l *Lab) { l.put(largeBundle) }
@@ -566,6 +598,14 @@ func WAF(rule apigateway.WAFRule) Fault {
 		l.model(func(m *apigateway.State) {
 			m.APIs[API].Stages[Stage].WAF = &apigateway.WAF{Rules: []apigateway.WAFRule{rule}}
 		})
+	}
+}
+
+// ParameterRequired makes the request validator of a path ask for a query
+// parameter.
+func ParameterRequired(path string) Fault {
+	return func(l *Lab) {
+		l.private(func(a *apigateway.API) { a.Resources[path][http.MethodGet].RequiredParams = []string{"tenant"} })
 	}
 }
 

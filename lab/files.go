@@ -93,7 +93,7 @@ func (l *Lab) Config() string {
 
 const configTemplate = `# A VPC on loopback: every address is in 127/8, every name is invented.
 every: 1s
-timeout: 500ms
+timeout: 2s
 targets:
   - name: orders
     kind: private-api

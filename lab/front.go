@@ -21,6 +21,8 @@ const (
 	refused         // nothing listens there
 	unroutable      // a router says that it has no way there
 	prohibited      // a router or the host's own policy forbids it
+	resetting       // a device on the way cuts the connection in the moment it stands
+	flaky           // every second attempt is swallowed
 )
 
 // A front is the lab's presence at one address: a listener that can be made
@@ -106,8 +108,8 @@ func (f *front) stop() {
 }
 
 // set makes the address behave as to says, without a moment in which it does
-// something third. Unroutable and prohibited addresses are the network's
-// business: the front stays as it is.
+// something third. What is neither open nor silent nor refused is the
+// network's business: the front is open.
 func (f *front) set(to link) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

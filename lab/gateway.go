@@ -80,7 +80,7 @@ func (l *Lab) gateway(addr netip.Addr) func(net.Conn) {
 			s.talk(t)
 			return
 		}
-		c.handler = l.answering(s, facts)
+		c.handler = l.answering(addr, s, facts)
 		l.web.serve(t, c)
 	}
 }
@@ -96,12 +96,16 @@ func linger(conn net.Conn) {
 }
 
 // answering is the handler for the requests of one connection.
-func (l *Lab) answering(s side, facts apigateway.Conn) http.Handler {
+func (l *Lab) answering(addr netip.Addr, s side, facts apigateway.Conn) http.Handler {
 	if s.page != nil {
 		return s.page
 	}
+	apis := l.apis
+	if addr == farENI() {
+		apis = l.far
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		l.apis.ServeHTTP(w, r.WithContext(apigateway.WithConn(r.Context(), facts)))
+		apis.ServeHTTP(w, r.WithContext(apigateway.WithConn(r.Context(), facts)))
 	})
 }
 

@@ -18,9 +18,9 @@ type Misbehavior string
 // without waiting for a word, those of the second answer the first bytes they
 // are sent.
 const (
-	AcceptReset Misbehavior = "accept-reset" // resets every connection as soon as it stands
+	AcceptReset Misbehavior = "accept-reset" // resets every connection a moment after it stands
 	Silence     Misbehavior = "silence"      // accepts and never says a word
-	HangUp      Misbehavior = "hang-up"      // closes every connection in good order as soon as it stands
+	HangUp      Misbehavior = "hang-up"      // closes every connection in good order a moment after it stands
 	HalfClose   Misbehavior = "half-close"   // finishes its own direction at once and goes on reading
 	Garbage     Misbehavior = "garbage"      // sends bytes that mean nothing, for ever
 	Banner      Misbehavior = "banner"       // greets as an SSH server does
@@ -73,6 +73,11 @@ func (s *HostileServer) DialContext(ctx context.Context, network, _ string) (net
 	return new(net.Dialer).DialContext(ctx, network, s.Addr.String())
 }
 
+// moment is how long a peer lets a connection stand that it then ends: long
+// enough for the client to have seen it stand, so that what the client sees
+// does not depend on who is faster.
+const moment = 20 * time.Millisecond
+
 // answerHead is how a valid answer begins.
 const answerHead = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
@@ -81,11 +86,11 @@ const answerHead = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 func misbehaviorOf(how Misbehavior) func(net.Conn) {
 	switch how {
 	case AcceptReset:
-		return cut
+		return func(conn net.Conn) { time.Sleep(moment); cut(conn) }
 	case Silence:
 		return drain
 	case HangUp:
-		return func(conn net.Conn) { conn.Close() }
+		return func(conn net.Conn) { time.Sleep(moment); conn.Close() }
 	case HalfClose:
 		return halfClose
 	case Garbage:

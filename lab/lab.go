@@ -45,11 +45,14 @@ type Lab struct {
 	apis    *apigateway.Gateway
 	web     *web
 
+	far *apigateway.Gateway // of the other Region: it has no API at all
+
 	fronts    map[netip.Addr]*front
 	resolvers []*resolver
 
 	changing sync.Mutex // one change at a time
 	state    atomic.Pointer[state]
+	attempts atomic.Int64 // to connect to flaky addresses
 	close    sync.Once
 }
 
@@ -83,6 +86,7 @@ func (l *Lab) start() error {
 	s := healthy(l.good)
 	l.state.Store(s)
 	l.apis = apigateway.New(s.model)
+	l.far = apigateway.New(&apigateway.State{Region: OtherRegion, Account: AccountID})
 	l.web = newWeb()
 	if err := l.listen(); err != nil {
 		return err
@@ -142,7 +146,7 @@ func (l *Lab) servers() map[netip.Addr]func(net.Conn) {
 		stsStub():  l.sts,
 		stsPlain(): l.plain(http.HandlerFunc(l.assumeRole)),
 	}
-	for _, addr := range append(ENIs(), otherENI(), farENI(), partnersENI(), publicStub()) {
+	for _, addr := range append(ENIs(), otherENI(), farENI(), partnersENI(), publicStub(), blackHole()) {
 		who[addr] = l.gateway(addr)
 	}
 	return who

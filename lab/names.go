@@ -77,6 +77,7 @@ func ecsStub() netip.Addr     { return netip.AddrFrom4([4]byte{127, 77, 0, 170})
 func eksStub() netip.Addr     { return netip.AddrFrom4([4]byte{127, 77, 0, 23}) }
 func stsStub() netip.Addr     { return netip.AddrFrom4([4]byte{127, 77, 0, 43}) }
 func stsPlain() netip.Addr    { return netip.AddrFrom4([4]byte{127, 77, 0, 44}) }
+func blackHole() netip.Addr   { return netip.AddrFrom4([4]byte{127, 77, 198, 8}) }
 func publicStub() netip.Addr  { return netip.AddrFrom4([4]byte{127, 77, 198, 7}) }
 
 // PublicAddress is what the API's name resolves to outside the VPC, or inside

@@ -57,6 +57,12 @@ func (n network) route(to netip.AddrPort) (netip.AddrPort, error) {
 		return netip.AddrPort{}, syscall.EHOSTUNREACH
 	case prohibited:
 		return netip.AddrPort{}, syscall.EACCES
+	case resetting:
+		return netip.AddrPort{}, syscall.ECONNRESET
+	case flaky:
+		if n.lab.attempts.Add(1)%2 == 0 {
+			return netip.AddrPortFrom(blackHole(), n.lab.port), nil
+		}
 	}
 	if stub, ok := stubs(to); ok {
 		return netip.AddrPortFrom(stub, n.lab.port), nil

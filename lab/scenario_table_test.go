@@ -16,10 +16,11 @@ const findings = `
 	resolver-refuses resolver-tcp-blocked resolver-bad-reply one-family-failing nameserver-failing resolvers-disagree
 	wrong-addresses addresses-outdated alias-not-associated hosts-override endpoint-not-found region-mismatch names-disagree
 
-	traffic-dropped subnet-dropped connection-refused connection-reset no-route traffic-prohibited
+	traffic-dropped subnet-dropped connection-refused connection-reset no-route traffic-prohibited connection-intermittent
 
 	client-cert-key-mismatch client-cert-expired client-cert-expiring client-cert-weak client-cert-self-signed
-	client-cert-altered client-cert-untrusted truststore-chain-incomplete truststore-chain-too-long
+	client-cert-altered client-cert-untrusted client-cert-unreadable client-cert-no-client-auth
+	truststore-warnings truststore-unreadable truststore-chain-incomplete truststore-chain-too-long
 	truststore-invalid-cert truststore-subject-conflict truststore-weak-cert truststore-too-large
 
 	server-cert-untrusted server-cert-wrong-name server-cert-expired server-cert-expiring client-cert-required
@@ -33,7 +34,8 @@ const findings = `
 	signature-mismatch signing-scope-wrong api-key-rejected waf-blocked waf-challenge host-not-recognized
 	default-endpoint-disabled base-path-unmapped stage-not-found public-api-captured domain-not-associated api-not-found
 	backend-denied backend-error integration-failed integration-timeout throttled quota-exceeded not-api-gateway
-	proxy-in-the-way status-unexpected body-unexpected`
+	proxy-in-the-way status-unexpected body-unexpected secret-missing request-invalid waf-failed answer-timeout answer-cut
+	client-cert-distrusted`
 
 func TestEveryFindingHasAScenario(t *testing.T) {
 	t.Parallel()

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"slices"
+	"time"
 
 	"vpcprobe/lab/apigateway"
 	"vpcprobe/probes"
@@ -97,7 +98,8 @@ func connectScenarios() []Scenario {
 		{ID: "subnet-dropped", Title: "a network ACL drops everything on the way to one subnet", Target: "orders", Break: Subnet(1), Want: finds("subnet-dropped"), Tour: true},
 		{ID: "subnet-dropped-two", Title: "only one of three subnets can be reached", Target: "billing", Break: Faults(Subnet(0), Subnet(2)), Want: finds("subnet-dropped")},
 		{ID: "connection-refused", Title: "nothing listens at the endpoint's addresses", Target: "orders", Break: Refused, Want: finds("connection-refused"), Tour: true},
-		{ID: "connection-reset", Title: "connections are reset as soon as they stand", Target: "billing", Break: Misbehave(AcceptReset), Want: finds("connection-reset"), Tour: true},
+		{ID: "connection-reset", Title: "connections are reset in the moment they stand", Target: "billing", Break: ConnectionReset, Want: finds("connection-reset"), Tour: true},
+		{ID: "connection-intermittent", Title: "every second attempt to connect to one address is swallowed", Target: "orders", Break: Flaky(1), Want: finds("connection-intermittent")},
 		{ID: "no-route", Title: "there is no route to the endpoint", Target: "billing", Break: NoRoute, Want: finds("no-route"), Tour: true},
 		{ID: "traffic-prohibited", Title: "a policy of the host or a router forbids the way to the endpoint", Target: "billing", Break: Prohibited, Want: finds("traffic-prohibited"), Tour: true},
 	}
@@ -106,7 +108,12 @@ func connectScenarios() []Scenario {
 func identifyScenarios() []Scenario {
 	return []Scenario{
 		{ID: "client-cert-key-mismatch", Title: "the key on disk is another certificate's", Target: "partners", Break: ClientKeyMismatch, Want: finds("client-cert-key-mismatch"), Tour: true},
-		{ID: "client-cert-expired", Title: "the client certificate has expired", Target: "partners", Break: ClientExpired, Want: finds("client-cert-expired"), Tour: true},
+		// Whether API Gateway looks at the validity is not known, so both must
+		// lead to the same.
+		{ID: "client-cert-expired", Title: "the client certificate has expired, and API Gateway minds", Target: "partners", Break: ClientExpired, Want: finds("client-cert-expired"), Tour: true},
+		{ID: "client-cert-expired-accepted", Title: "the client certificate has expired, and API Gateway does not mind", Target: "partners", Break: Faults(ClientExpired, ExpiryIgnored), Want: finds("client-cert-expired")},
+		{ID: "client-cert-unreadable", Title: "the client certificate's file is no certificate", Target: "partners", Break: ClientScrambled, Want: finds("client-cert-unreadable")},
+		{ID: "client-cert-no-client-auth", Title: "the client certificate is one for servers", Target: "partners", Break: ClientForServers, Want: finds("client-cert-no-client-auth")},
 		{ID: "client-cert-expiring", Title: "the client certificate ends in five days", Target: "partners", Break: ClientExpiring, Want: finds("client-cert-expiring")},
 		{ID: "client-cert-weak-signature", Title: "the client certificate has a SHA-1 signature", Target: "partners", Break: ClientSHA1, Want: finds("client-cert-weak")},
 		{ID: "client-cert-weak-key", Title: "the client certificate's key has 1,024 bits", Target: "partners", Break: ClientRSA1024, Want: finds("client-cert-weak")},
@@ -116,8 +123,11 @@ func identifyScenarios() []Scenario {
 		{ID: "truststore-chain-incomplete", Title: "the truststore lacks the intermediate", Target: "partners", Break: TruststoreIncomplete, Want: finds("truststore-chain-incomplete"), Tour: true},
 		{ID: "truststore-chain-too-long", Title: "the chain has five authorities", Target: "partners", Break: TruststoreChainTooLong, Want: finds("truststore-chain-too-long")},
 		{ID: "truststore-invalid-cert", Title: "a certificate of the truststore does not parse", Target: "partners", Break: TruststoreBroken, Want: finds("truststore-invalid-cert")},
+		{ID: "truststore-invalid-cert-text", Title: "the copy of the truststore is no bundle", Target: "partners", Break: TruststoreScrambled, Want: finds("truststore-invalid-cert")},
 		{ID: "truststore-subject-conflict", Title: "two issuers vouch for one subject in the truststore", Target: "partners", Break: TruststoreConflict, Want: finds("truststore-subject-conflict")},
-		{ID: "truststore-weak-cert", Title: "an authority in the truststore has a SHA-1 signature", Target: "partners", Break: TruststoreWeak, Want: finds("truststore-weak-cert")},
+		{ID: "truststore-weak-cert", Title: "the client's issuer has a SHA-1 signature itself", Target: "partners", Break: TruststoreWeak, Want: finds("truststore-weak-cert")},
+		{ID: "truststore-warnings", Title: "another authority in the truststore has a SHA-1 signature", Target: "partners", Break: TruststoreWeakElsewhere, Want: finds("truststore-warnings")},
+		{ID: "truststore-unreadable", Title: "the copy of the truststore is not there", Target: "partners", Edit: lostTruststore, Want: finds("truststore-unreadable")},
 		{ID: "truststore-too-large", Title: "the truststore has more than 1,000 certificates", Target: "partners", Break: TruststoreLarge, Want: finds("truststore-too-large")},
 	}
 }
@@ -135,9 +145,11 @@ func handshakeScenarios() []Scenario {
 		{ID: "tls-not-spoken", Title: "something speaks HTTP without TLS on the endpoint's port", Target: "billing", Break: Misbehave(ClearHTTP), Want: finds("tls-not-spoken"), Tour: true},
 		{ID: "tls-not-spoken-ssh", Title: "an SSH server listens on the endpoint's port", Target: "billing", Break: Misbehave(Banner), Want: finds("tls-not-spoken")},
 		{ID: "tls-not-spoken-noise", Title: "noise comes from the endpoint's port", Target: "billing", Break: Misbehave(Garbage), Want: finds("tls-not-spoken")},
+		{ID: "connection-cut-at-once", Title: "connections are reset a moment after they stand", Target: "billing", Break: Misbehave(AcceptReset), Want: finds("connection-cut")},
+		{ID: "connection-cut-in-order", Title: "connections are closed a moment after they stand", Target: "billing", Break: Misbehave(HangUp), Want: finds("connection-cut")},
 		{ID: "connection-cut", Title: "the connection is reset at the client hello", Target: "billing", Break: Misbehave(ResetOnData), Want: finds("connection-cut")},
 		{ID: "handshake-stalled", Title: "connections are accepted, and nothing ever answers on them", Target: "billing", Break: Misbehave(Silence), Want: finds("handshake-stalled")},
-		{ID: "handshake-stalled-half-closed", Title: "the other direction is closed at once", Target: "billing", Break: Misbehave(HalfClose), Want: finds("connection-cut")},
+		{ID: "connection-cut-half-closed", Title: "the other direction is closed at once", Target: "billing", Break: Misbehave(HalfClose), Want: finds("connection-cut")},
 		{ID: "handshake-broken", Title: "something alters the handshake on its way", Target: "billing", Break: HandshakeAltered, Want: finds("handshake-broken")},
 		{ID: "handshake-refused", Title: "the endpoint refuses every handshake", Target: "billing", Break: HandshakeRefused, Want: finds("handshake-refused")},
 		{ID: "client-cert-required", Title: "the domain asks for a client certificate, and the caller has none", Target: "partners", Edit: withoutClientCertificate, Want: finds("client-cert-required"), Tour: true},
@@ -161,7 +173,7 @@ func policyScenarios() []Scenario {
 	anonymous := finds("caller-anonymous", "resource-policy-silent")
 	return []Scenario{
 		{ID: "resource-policy-silent", Title: "the resource policy allows another endpoint only", Target: "billing", Break: ResourcePolicySilent, Want: anonymous, Tour: true},
-		{ID: "resource-policy-silent-old", Title: "the same, in the texts of before 2025", Target: "billing", Break: Faults(OldMessages, ResourcePolicySilent), Want: anonymous},
+		{ID: "resource-policy-silent-old", Title: "the same, in the texts of before 2025, which name no policy", Target: "billing", Break: Faults(OldMessages, ResourcePolicySilent), Want: finds("caller-anonymous", "endpoint-policy-silent", "resource-policy-silent")},
 		{ID: "caller-anonymous", Title: "the resource policy names a role, and the method's authorization is not AWS_IAM", Target: "billing", Break: ResourcePolicyForRole, Want: anonymous},
 		{ID: "resource-policy-denies", Title: "the resource policy denies", Target: "orders", Break: ResourcePolicyDenies, Want: finds("resource-policy-denies"), Tour: true},
 		{ID: "endpoint-policy-silent", Title: "the endpoint's policy allows other APIs only", Target: "orders", Break: EndpointPolicySilent, Want: finds("endpoint-policy-silent"), Tour: true},
@@ -194,9 +206,11 @@ func callerScenarios() []Scenario {
 		// Whether a path does not exist, has no such method, was not deployed or
 		// wants a signature: API Gateway says the same of all (B1, B2, B3, B5).
 		{ID: "request-unsigned", Title: "the caller does not sign, and the method wants it", Target: "orders", Edit: unsigned, Want: finds("method-not-found", "not-redeployed", "path-not-found", "request-unsigned"), Tour: true},
-		{ID: "authorization-malformed", Title: "a bearer token is sent where a signature is expected", Target: "orders", Edit: bearerInsteadOfSignature, Want: finds("authorization-malformed"), Tour: true},
+		// The same is said where the path or method is missing (C1).
+		{ID: "authorization-malformed", Title: "a bearer token is sent where a signature is expected", Target: "orders", Edit: bearerInsteadOfSignature, Want: finds("authorization-malformed", "method-not-found", "not-redeployed", "path-not-found"), Tour: true},
 		{ID: "api-key-rejected", Title: "the API key is disabled", Target: "billing", Break: APIKeyDisabled, Want: finds("api-key-rejected", "waf-blocked"), Tour: true},
 		{ID: "api-key-rejected-plan", Title: "the API key's usage plan does not hold the stage", Target: "billing", Break: APIKeyUnplanned, Want: finds("api-key-rejected", "waf-blocked")},
+		{ID: "secret-missing", Title: "the file with the API key is not there", Target: "billing", Edit: lostAPIKey, Want: finds("secret-missing")},
 		{ID: "api-key-rejected-missing", Title: "the caller sends no API key", Target: "billing", Edit: withoutAPIKey, Want: finds("api-key-rejected", "waf-blocked")},
 	}
 }
@@ -209,9 +223,16 @@ func routeScenarios() []Scenario {
 	// of FACTS.md 1.4 ends there. The alias resolves, so the API exists, is
 	// private and is associated.
 	forbidden := finds("default-endpoint-disabled", "stage-not-found", "waf-blocked")
+	captured := slices.Concat(finds("api-not-found", "public-api-captured"), forbidden)
+	slices.Sort(captured)
+	// A Forbidden domain: by every follow-up alike, so its mapping, a rule of a
+	// web ACL, and what is special to the kind of domain remain: who may use it.
+	private := finds("base-path-unmapped", "domain-not-associated", "waf-blocked")
+	partners := finds("base-path-unmapped", "client-cert-distrusted", "waf-blocked")
 	return []Scenario{
 		{ID: "path-not-found", Title: "the path does not exist", Target: "orders", Edit: at("/healthz"), Want: nowhere, Tour: true},
-		{ID: "method-not-found", Title: "the path has no such method", Target: "orders", Edit: method("DELETE"), Want: nowhere},
+		// GET passes, so the path is there.
+		{ID: "method-not-found", Title: "the path has no such method", Target: "orders", Edit: method("DELETE"), Want: finds("method-not-found", "not-redeployed")},
 		{ID: "not-redeployed", Title: "the path was not deployed", Target: "orders", Break: NotRedeployed, Want: nowhere},
 		{ID: "stage-in-path", Title: "the stage is left in the path of a custom domain", Target: "catalog", Edit: at("/" + Stage + "/items"), Want: finds("stage-in-path"), Tour: true},
 		{ID: "host-not-recognized", Title: "the endpoint's own name is called without saying which API", Target: "catalog", Edit: byEndpointName, Want: finds("host-not-recognized"), Tour: true},
@@ -223,14 +244,17 @@ func routeScenarios() []Scenario {
 		{ID: "waf-blocked-content", Title: "the web ACL blocks a header of the request", Target: "billing", Break: WAF(apigateway.WAFRule{Contains: "tenant-7"}), Edit: tenant, Want: finds("waf-blocked"), Tour: true},
 		{ID: "waf-challenge", Title: "the web ACL answers with a challenge", Target: "billing", Break: WAF(apigateway.WAFRule{Action: apigateway.Challenge}), Want: finds("waf-challenge"), Tour: true},
 		{ID: "waf-challenge-captcha", Title: "the web ACL answers with a CAPTCHA", Target: "billing", Break: WAF(apigateway.WAFRule{Action: apigateway.Captcha}), Want: finds("waf-challenge")},
-		// The alias does not resolve: the API is gone, or it is not a private one,
-		// or its id is wrong (F8, F11).
-		{ID: "public-api-captured", Title: "the API is a public one, and private DNS captures its name", Target: "billing", Break: APIPublic, Want: finds("api-not-found", "public-api-captured"), Tour: true},
-		{ID: "api-not-found", Title: "the API was deleted", Target: "billing", Break: APIDeleted, Want: finds("api-not-found", "public-api-captured"), Tour: true},
-		{ID: "base-path-unmapped", Title: "the Regional domain is mapped to no API", Target: "partners", Break: BasePathUnmapped, Want: finds("base-path-unmapped"), Tour: true},
-		{ID: "base-path-unmapped-private", Title: "the private domain is mapped to no API", Target: "catalog", Break: CatalogUnmapped, Want: finds("base-path-unmapped", "domain-not-associated")},
-		{ID: "domain-not-associated", Title: "the endpoint has no access association with the private domain", Target: "catalog", Break: DomainNotAssociated, Want: finds("base-path-unmapped", "domain-not-associated"), Tour: true},
-		{ID: "client-cert-untrusted-at-server", Title: "the domain's truststore is not the one on disk", Target: "partners", Break: OtherTruststore, Want: finds("base-path-unmapped", "client-cert-rejected", "waf-blocked")},
+		// The alias does not resolve: the API is gone, or it is not a private one
+		// (F8, F11). An API that was never associated has no alias either, so what
+		// makes a whole stage Forbidden remains possible.
+		{ID: "waf-failed", Title: "the web ACL cannot be evaluated", Target: "billing", Break: WAFBroken, Want: finds("waf-failed")},
+		{ID: "request-invalid", Title: "the request lacks a parameter", Target: "billing", Break: ParameterRequired("/invoices"), Want: finds("request-invalid")},
+		{ID: "public-api-captured", Title: "the API is a public one, and private DNS captures its name", Target: "billing", Break: APIPublic, Want: captured, Tour: true},
+		{ID: "api-not-found", Title: "the API was deleted", Target: "billing", Break: APIDeleted, Want: captured, Tour: true},
+		{ID: "base-path-unmapped", Title: "the Regional domain is mapped to no API", Target: "partners", Break: BasePathUnmapped, Want: partners, Tour: true},
+		{ID: "base-path-unmapped-private", Title: "the private domain is mapped to no API", Target: "catalog", Break: CatalogUnmapped, Want: private},
+		{ID: "domain-not-associated", Title: "the endpoint has no access association with the private domain", Target: "catalog", Break: DomainNotAssociated, Want: private, Tour: true},
+		{ID: "client-cert-distrusted", Title: "the domain's truststore is not the one on disk", Target: "partners", Break: OtherTruststore, Want: partners},
 	}
 }
 
@@ -245,6 +269,7 @@ func backendScenarios() []Scenario {
 		{ID: "integration-failed-response", Title: "the function's answer is not a proxy response", Target: "billing", Break: broken(apigateway.Integration{Behavior: apigateway.MalformedResponse}), Edit: edit, Want: finds("integration-failed")},
 		{ID: "integration-failed-network", Title: "the VPC link does not reach the backend", Target: "billing", Break: broken(apigateway.Integration{Behavior: apigateway.Unreachable}), Edit: edit, Want: finds("integration-failed")},
 		{ID: "integration-timeout", Title: "the backend takes longer than API Gateway waits", Target: "billing", Break: broken(apigateway.Integration{Behavior: apigateway.TimesOut}), Edit: edit, Want: finds("integration-timeout"), Tour: true},
+		{ID: "answer-timeout", Title: "the backend takes longer than the agent waits", Target: "billing", Break: broken(apigateway.Integration{Delay: time.Minute}), Edit: edit, Want: finds("answer-timeout")},
 		{ID: "throttled", Title: "the usage plan's rate is exceeded", Target: "billing", Break: Throttled, Want: finds("throttled"), Tour: true},
 		{ID: "quota-exceeded", Title: "the usage plan's quota is spent", Target: "billing", Break: QuotaSpent, Want: finds("quota-exceeded"), Tour: true},
 	}
@@ -256,6 +281,14 @@ func answerScenarios() []Scenario {
 		{ID: "not-api-gateway-balancer", Title: "a load balancer without healthy targets answers", Target: "orders", Break: AnsweredByBalancer, Want: finds("not-api-gateway")},
 		{ID: "proxy-in-the-way", Title: "a forward proxy denies the request", Target: "orders", Break: AnsweredByProxy, Want: finds("proxy-in-the-way"), Tour: true},
 		{ID: "proxy-in-the-way-trusted", Title: "a proxy intercepts TLS, with an authority that is trusted", Target: "billing", Break: InterceptedTLS, Edit: trustProxy, Want: finds("proxy-in-the-way")},
+		{ID: "answer-timeout-slow", Title: "the answer comes a byte at a time", Target: "billing", Break: MisbehaveInTLS(Slowloris), Want: finds("answer-timeout")},
+		{ID: "answer-cut", Title: "the answer ends before its end", Target: "billing", Break: MisbehaveInTLS(HalfAnswer), Want: finds("answer-cut")},
+		{ID: "answer-cut-reset", Title: "the connection is reset when the request arrives", Target: "billing", Break: MisbehaveInTLS(ResetOnData), Want: finds("answer-cut")},
+		{ID: "answer-endless-headers", Title: "the answer's headers have no end", Target: "billing", Break: MisbehaveInTLS(EndlessHeaders), Want: finds("not-api-gateway")},
+		{ID: "answer-endless-line", Title: "the answer's first line has no end", Target: "billing", Break: MisbehaveInTLS(EndlessLine), Want: finds("not-api-gateway")},
+		{ID: "answer-endless-interim", Title: "interim answers come without end", Target: "billing", Break: MisbehaveInTLS(EndlessInterim), Want: finds("not-api-gateway")},
+		{ID: "answer-huge-body", Title: "the answer's body has 10 GB, of which nobody needs to read more than the start", Target: "billing", Break: MisbehaveInTLS(HugeBody), Want: finds()},
+		{ID: "answer-noise", Title: "noise answers the request", Target: "billing", Break: MisbehaveInTLS(Garbage), Want: finds("not-api-gateway")},
 		{ID: "status-unexpected", Title: "the answer has another status than expected", Target: "billing", Edit: func(t *probes.Target) { t.Expect.Status = []int{204} }, Want: finds("status-unexpected"), Tour: true},
 		{ID: "body-unexpected", Title: "the answer does not say what is expected", Target: "billing", Edit: func(t *probes.Target) { t.Expect.JSON = []probes.Equals{{Path: "checks.0.state", Value: "down"}} }, Want: finds("body-unexpected"), Tour: true},
 	}

@@ -51,7 +51,7 @@ const (
 // healthy returns the state of the unbroken lab.
 func healthy(good credential) *state {
 	s := &state{
-		links: map[netip.Addr]link{PublicAddress(): open, publicStub(): silent},
+		links: map[netip.Addr]link{PublicAddress(): open, publicStub(): silent, blackHole(): silent},
 		peers: map[netip.Addr]func(net.Conn){},
 		private: side{
 			expires: 300 * day,
