@@ -113,6 +113,22 @@ func Inside(seen probes.Evidence, addr netip.Addr) bool {
 	return true
 }
 
+// Explains reports whether what lookups found wrong explains failures of the
+// layers above on the lane, too. If API and endpoint are of two regions, the
+// endpoint knows neither the API nor its names, whichever way it is called. If
+// the endpoint is not associated with the API, it does not know the alias as a
+// host either. What other lookups find wrong says nothing of lanes that lead to
+// the endpoint all the same.
+func Explains(seen probes.Evidence, lane probes.Lane) bool {
+	for _, o := range seen.Of(name) {
+		switch id, _ := causeOf(seen, o); {
+		case id == regionMismatch, id == aliasNotAssociated && o.Name == lane.ServerName:
+			return true
+		}
+	}
+	return false
+}
+
 // outdated reports whether the configured addresses of the endpoint are
 // refuted: its own name, which AWS keeps, leads to others, and no other name
 // leads to one that only the configuration knows.

@@ -159,6 +159,39 @@ func TestInside(t *testing.T) {
 	}
 }
 
+func TestExplains(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		change func(*probes.Target)
+		zone   zone
+		want   []string // the forms
+	}{
+		{"healthy", nil, healthy(), nil},
+		{"private DNS off", nil, healthy().with(api, public), nil},
+		{"API unknown, and its alias", nil, healthy().with(api).with(alias), nil},
+		{"alias not associated", nil, healthy().with(alias), []string{"alias"}},
+		{"two regions", otherRegion, zone{endpoint: {"10.0.1.17"}}, []string{"private-dns", "endpoint"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			w := world{target: orders(), resolvers: one(tt.zone)}
+			if tt.change != nil {
+				tt.change(&w.target)
+			}
+			seen := w.walk(t)
+			var got []string
+			for _, l := range Lanes(seen) {
+				if Explains(seen, l) && !slices.Contains(got, string(l.Via)) {
+					got = append(got, string(l.Via))
+				}
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("forms (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 // Before anything was walked, only what is configured is known.
 func TestEmptyEvidence(t *testing.T) {
 	target := orders()
