@@ -36,6 +36,9 @@ type Detail struct {
 	AlertCode uint8  `json:"alert_code,omitempty"` // its number
 	Heard     string `json:"heard,omitempty"`      // the first words of a peer that does not speak TLS
 	BytesRead int64  `json:"bytes_read"`           // until the handshake ended
+	// Unprompted says that after a cut before the first byte another
+	// connection, on which nothing was said, was cut as well.
+	Unprompted bool `json:"cut_unprompted,omitempty"`
 
 	at time.Time // when the handshake began
 	// hello is the version in the server hello, 0 if none came: it is known

@@ -78,11 +78,32 @@ func (p probe) Probe(ctx context.Context, seen probes.Evidence, line *probes.Lin
 			line.Close()
 		}
 	}
+	if d := Of(o); isCut(o) && d.BytesRead == 0 {
+		heard := *d
+		heard.Unprompted = p.unprompted(ctx, line.Lane)
+		o.Detail = &heard
+	}
 	for i := len(dial) - 1; i >= 0; i-- {
 		o.Start = o.Start.Add(-dial[i].Took)
 	}
 	o.Phases = append(dial, o.Phases...)
 	return []probes.Observation{o}
+}
+
+// unprompted reports whether the peer cuts a connection on which nothing is
+// said: then it is not what we say that it dislikes.
+func (p probe) unprompted(ctx context.Context, lane probes.Lane) bool {
+	conn, o := connect.Dial(ctx, p.client.sys.Network, lane)
+	if conn == nil {
+		return o.Outcome == probes.Reset
+	}
+	line := probes.Line{Conn: conn}
+	defer line.Close()
+	conn.SetReadDeadline(time.Now().Add(min(max(2*o.Took(), minPatience), maxPatience)))
+	defer context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })()
+	_, err := conn.Read(make([]byte, 1))
+	outcome := probes.Classify(err)
+	return outcome == probes.Reset || outcome == probes.Closed
 }
 
 // OK reports whether the latest handshake on the lane ended well.

@@ -22,6 +22,7 @@ import (
 
 	"vpcprobe/probes"
 	"vpcprobe/probes/identify/certtest"
+	"vpcprobe/probes/resolve"
 	"vpcprobe/probes/trace"
 )
 
@@ -370,6 +371,23 @@ func TestServerCertificates(t *testing.T) {
 	}
 }
 
+// An endpoint of another region shows that region's certificate. Where the
+// names have told already that there are two regions, it is not a second cause.
+func TestCertificateOfAnotherRegion(t *testing.T) {
+	p := newPlace(t)
+	addr := listen(t, speak(only(tls.VersionTLS12, p.server(certtest.Names("*.execute-api.eu-west-1.amazonaws.com")))))
+	*p.target = probes.Target{Kind: probes.PrivateAPI, API: "a1b2c3d4e5", Region: "us-east-1", KeyExchange: "classical", Trust: p.target.Trust,
+		Via: []probes.Via{probes.ViaPrivateDNS}, Endpoint: probes.Endpoint{ID: "vpce-0a1b2c3d4e5f67890", Addresses: []netip.Addr{addr.Addr()},
+			DNSName: "vpce-0a1b2c3d4e5f67890-abcdefgh.execute-api.eu-west-1.vpce.amazonaws.com"}}
+	o, _ := p.walkTo(context.Background(), addr, true)
+	p.expect(o, probes.WrongName, "server-cert-wrong-name certain")
+	asked := probes.Observation{Kind: "resolve", Via: probes.ViaPrivateDNS, Name: p.target.NameOf(probes.ViaPrivateDNS), Outcome: probes.Elsewhere, Detail: &resolve.Detail{}}
+	seen := p.seen(o).With("resolve", []probes.Observation{asked})
+	if found := probes.Diagnose(Rules, seen); len(found) != 0 {
+		t.Errorf("found %s beside the names' cause", found[0].Rule.ID)
+	}
+}
+
 func (p *place) expectNote(o probes.Observation, part string) {
 	p.t.Helper()
 	if part == "" {
@@ -456,6 +474,37 @@ func TestCuts(t *testing.T) {
 			o, line := p.walk(tt.serve, true)
 			if d := p.expect(o, tt.outcome, tt.findings...); (d.BytesRead > 0) != tt.bytes || line.Conn != nil {
 				t.Errorf("%d bytes read", d.BytesRead)
+			}
+		})
+	}
+}
+
+// A cut on which nothing was said is told from one that the client hello
+// brought about.
+func TestCutsUnprompted(t *testing.T) {
+	for _, tt := range []struct {
+		name       string
+		serve      func(net.Conn)
+		unprompted bool
+		note       string
+	}{
+		{"hangs up at once", func(c net.Conn) { time.Sleep(10 * time.Millisecond); reset(c) }, true, "and the same when nothing is said"},
+		{"dislikes the hello", func(c net.Conn) {
+			c.Read(make([]byte, 4096))
+			reset(c)
+		}, false, "dislikes the name api.example.com"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := newPlace(t)
+			o, _ := p.walk(tt.serve, true)
+			if d := p.expect(o, probes.Reset, "connection-cut likely"); d.Unprompted != tt.unprompted {
+				t.Errorf("unprompted %v, want %v", d.Unprompted, tt.unprompted)
+			}
+			p.expectNote(o, tt.note)
+			// Where connect has seen it, it has been said.
+			reset := probes.Observation{Kind: "connect", Outcome: probes.Reset}
+			if found := probes.Diagnose(Rules, p.seen(o).With("connect", []probes.Observation{reset})); len(found) != 0 {
+				t.Errorf("found %s beside connect's cause", found[0].Rule.ID)
 			}
 		})
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"vpcprobe/probes"
+	"vpcprobe/probes/connect"
 	"vpcprobe/probes/resolve"
 	"vpcprobe/probes/trace"
 )
@@ -85,13 +86,19 @@ var cut = &probes.Rule{
 		"`aws elbv2 describe-target-health --target-group-arn ARN`.",
 	Source: "RFC 8446, section 6 (a server that refuses sends an alert)",
 	Match: func(seen probes.Evidence) (probes.Certainty, []probes.Observation) {
-		return likely(find(seen, func(o probes.Observation, d *Detail) bool { return isCut(o) && !d.Asked }))
+		cutAtOnce := len(seen.Ended(connect.Kind.Name, probes.Reset, probes.Closed)) > 0
+		return likely(find(seen, func(o probes.Observation, d *Detail) bool {
+			return isCut(o) && !d.Asked && !(cutAtOnce && d.BytesRead == 0)
+		}))
 	},
 	Notes: perLane(func(_ probes.Evidence, o probes.Observation, d *Detail) string {
-		if d.BytesRead == 0 {
-			return fmt.Sprintf("%s before the first byte of an answer to the client hello", o.Outcome)
+		switch {
+		case d.BytesRead > 0:
+			return fmt.Sprintf("%s after %d bytes of the server's part", o.Outcome, d.BytesRead)
+		case d.Unprompted:
+			return fmt.Sprintf("%s, and the same when nothing is said: what accepts has nowhere to go, or does not want this host", o.Outcome)
 		}
-		return fmt.Sprintf("%s after %d bytes of the server's part", o.Outcome, d.BytesRead)
+		return fmt.Sprintf("%s at the client hello, but not when nothing is said: something dislikes the name %s, or TLS", o.Outcome, d.ServerName)
 	}),
 }
 
@@ -169,9 +176,27 @@ var wrongName = &probes.Rule{
 		"custom domain, at the VPC endpoint) that it names. For a load balancer, add the certificate: `aws elbv2 add-listener-certificates`.",
 	Source: wrongDomain,
 	Match: func(seen probes.Evidence) (probes.Certainty, []probes.Observation) {
-		return certain(find(seen, ended(probes.WrongName)))
+		regions := below(seen, "region-mismatch")
+		return certain(find(seen, func(o probes.Observation, d *Detail) bool {
+			return o.Outcome == probes.WrongName && !(regions && slices.ContainsFunc(d.Chain[0].Names, isDefault))
+		}))
 	},
 	Notes: perLane(notesWrongName),
+}
+
+// isDefault reports whether a name is that of API Gateway's own certificates,
+// of which each region has one.
+func isDefault(n string) bool { return strings.HasPrefix(n, "*.execute-api.") }
+
+// below reports whether the lookups alone have shown a cause.
+func below(seen probes.Evidence, id string) bool {
+	return slices.ContainsFunc(resolve.Rules, func(r *probes.Rule) bool {
+		if r.ID != id {
+			return false
+		}
+		sure, _ := r.Match(seen)
+		return sure != probes.No
+	})
 }
 
 func notesWrongName(seen probes.Evidence, o probes.Observation, d *Detail) string {
@@ -180,7 +205,6 @@ func notesWrongName(seen probes.Evidence, o probes.Observation, d *Detail) strin
 		names = []string{"no name at all: " + d.Chain[0].Subject}
 	}
 	note := fmt.Sprintf("asked for %s; the certificate is for %s", d.ServerName, strings.Join(names[:min(len(names), 5)], ", "))
-	isDefault := func(n string) bool { return strings.HasPrefix(n, "*.execute-api.") }
 	if seen.Target.Kind == probes.CustomDomain && slices.ContainsFunc(names, isDefault) {
 		note += ": this is API Gateway's default certificate, so the domain's DNS record points to the wrong place, " +
 			"or the custom domain does not exist there"

@@ -57,25 +57,7 @@ func Of(o probes.Observation) *Report {
 
 // Refused reports whether the files already explain why a server would refuse
 // the client.
-func Refused(seen probes.Evidence) bool {
-	for _, o := range seen.Ended(name, probes.Invalid) {
-		if r := Of(o); r == nil || r.blamed() {
-			return true
-		}
-	}
-	return false
-}
-
-// blamed reports whether a problem other than age refuses the client: an
-// expired certificate is only a warning, so it does not explain a failure.
-func (r *Report) blamed() bool {
-	for _, p := range r.Problems {
-		if p.Refuses && p.Finding != clientExpired.ID {
-			return true
-		}
-	}
-	return false
-}
+func Refused(seen probes.Evidence) bool { return len(seen.Ended(name, probes.Invalid)) > 0 }
 
 func newKind(probes.System) probes.Constructor {
 	files := &reader{}

@@ -251,6 +251,7 @@ func TestRules(t *testing.T) {
 			t.Errorf("%s: found %q, want %q", s.name, got, want)
 		}
 	}
+	expired(t, reached)
 	for _, tt := range unreadables(t) {
 		if got := diagnose(t, tt.target, reached); !slices.Equal(got, []string{tt.finding}) {
 			t.Errorf("%s: found %q, want %q", tt.name, got, tt.finding)
@@ -259,6 +260,30 @@ func TestRules(t *testing.T) {
 	for _, r := range Rules {
 		if !reached[r.ID] {
 			t.Errorf("nothing leads to %s", r.ID)
+		}
+	}
+}
+
+// expired tells what an expired certificate means by how the request fares.
+func expired(t *testing.T, reached map[string]bool) {
+	t.Helper()
+	root := certtest.Root(t, "Root")
+	old := root.Issue(t, "old", certtest.Valid(time.Now().Add(-48*time.Hour), time.Now().Add(-24*time.Hour)))
+	f := situation{client: old.PEM(), key: old.KeyPEM(t), bundle: root.PEM()}.write(t)
+	o := probe1(t, &probes.Target{ClientCertificate: probes.ClientCertificate{Certificate: f.Certificate, Key: f.Key, Truststore: f.Truststore}})
+	for outcome, want := range map[probes.Outcome]string{
+		probes.OK: "client-cert-expired-accepted", probes.ServerError: "client-cert-expired-accepted", probes.NotFound: "client-cert-expired-accepted",
+		probes.Denied: "client-cert-expired", probes.Rejected: "client-cert-expired", probes.Skipped: "client-cert-expired",
+	} {
+		seen := probes.Evidence{}.With(name, []probes.Observation{o}).With("invoke", []probes.Observation{{Outcome: outcome}})
+		found := probes.Diagnose(Rules, seen)
+		if len(found) != 1 || found[0].Rule.ID != want || found[0].Certainty != probes.Likely {
+			t.Errorf("expired, and the request ended as %s: found %v, want %s", outcome, found, want)
+			continue
+		}
+		reached[want] = true
+		if severe := found[0].Rule.Severity == probes.Error; severe != (want == "client-cert-expired") {
+			t.Errorf("%s is %s", want, found[0].Rule.Severity)
 		}
 	}
 }

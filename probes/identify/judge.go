@@ -197,9 +197,9 @@ func (m material) judgeKey(r *Report) {
 func (r *Report) judgeUse(leaf *x509.Certificate, at time.Time) {
 	switch {
 	case at.After(leaf.NotAfter):
-		r.refuse(r.Leaf, Problem{Finding: clientExpired.ID, sure: probes.Certain, Text: "it expired on " + date(leaf.NotAfter)})
+		r.refuse(r.Leaf, Problem{Finding: clientExpired.ID, sure: probes.Likely, Text: "it expired on " + date(leaf.NotAfter)})
 	case at.Before(leaf.NotBefore):
-		r.refuse(r.Leaf, Problem{Finding: clientExpired.ID, sure: probes.Certain,
+		r.refuse(r.Leaf, Problem{Finding: clientExpired.ID, sure: probes.Likely,
 			Text: fmt.Sprintf("it is not valid before %s; the time is %s", date(leaf.NotBefore), date(at))})
 	case leaf.NotAfter.Sub(at) < soon:
 		r.warn(r.Leaf, Problem{Finding: clientExpiring.ID, sure: probes.Certain, Text: "it expires on " + date(leaf.NotAfter)})

@@ -6,7 +6,7 @@ import "vpcprobe/probes"
 var Rules = []*probes.Rule{
 	clientUnreadable, keyMismatch, clientWeak, clientSelfSigned, clientAltered, clientUntrusted,
 	chainIncomplete, chainTooLong, bundleInvalid, bundleConflict, bundleWeak, bundleTooLarge,
-	clientExpired, clientExpiring, noClientAuth, bundleUnreadable, bundleWarnings,
+	clientExpired, clientOutdated, clientExpiring, noClientAuth, bundleUnreadable, bundleWarnings,
 }
 
 // The documents that the rules rest on.
@@ -23,8 +23,10 @@ const upload = "Upload the corrected bundle and make the domain read it: `aws s3
 const check = "Check with `vpcprobe cert --certificate client.pem --key client.key --truststore bundle.pem`."
 
 // found completes a rule: it matches where the report names it.
-func found(r probes.Rule) *probes.Rule {
-	id := r.ID
+func found(r probes.Rule) *probes.Rule { return renamed(r.ID, r) }
+
+// renamed completes a rule that the report knows by another id.
+func renamed(id string, r probes.Rule) *probes.Rule {
 	r.Match = func(seen probes.Evidence) (probes.Certainty, []probes.Observation) {
 		sure := probes.No
 		because := probes.Filter(seen.Of(name), func(o probes.Observation) bool { return problems(o, id) != nil })
@@ -181,15 +183,54 @@ var bundleTooLarge = found(probes.Rule{
 	Source: guide,
 })
 
-var clientExpired = found(probes.Rule{
-	ID:    "client-cert-expired",
-	Title: "The client certificate has expired or is not yet valid",
-	Means: "Load balancers, proxies and openssl refuse it. Whether API Gateway does is not settled: its guide lists validity among the checks, " +
-		"others report that it does not look. Either way it is about to break.",
-	Fix:      "Renew the certificate and install it with its key; the agent reads the files again by itself. If it looks not yet valid, check this machine's clock: `timedatectl`.",
-	Source:   guide,
-	Severity: probes.Warning,
-})
+// An expired certificate is an error where the server minds, and a warning
+// where it evidently does not. What API Gateway does nobody has shown, so the
+// request tells.
+var (
+	clientExpired = unless(passed, found(probes.Rule{
+		ID:    "client-cert-expired",
+		Title: "The client certificate has expired or is not yet valid",
+		Means: "Load balancers, proxies and openssl refuse it in the handshake. API Gateway's guide lists validity among its checks, which would end in 403 Forbidden; " +
+			"others report that it does not look. The request did not get through, so this is the likely cause, or would be the next.",
+		Fix: "Renew the certificate and install it with its key; the agent reads the files again by itself. If it looks not yet valid, check this machine's clock: `timedatectl`. " +
+			"See the dates: `openssl x509 -in client.pem -noout -dates`.",
+		Source: guide,
+	}))
+	clientOutdated = only(passed, renamed(clientExpired.ID, probes.Rule{
+		ID:    "client-cert-expired-accepted",
+		Title: "The client certificate has expired or is not yet valid, and the server does not mind",
+		Means: "The request got through all the same: the server does not look at the dates, or does not ask for a certificate. " +
+			"Others that do look, such as a load balancer put in front, will refuse it.",
+		Fix:      "Renew the certificate and install it with its key; the agent reads the files again by itself. See the dates: `openssl x509 -in client.pem -noout -dates`.",
+		Source:   guide,
+		Severity: probes.Warning,
+	}))
+)
+
+// passed reports whether a request got past the server's judgement of the
+// client certificate: API Gateway's is 403 Forbidden, others cut the
+// connection. It reads no more of that step than how it ended.
+func passed(seen probes.Evidence) bool {
+	return len(seen.Ended("invoke", probes.OK, probes.NotFound, probes.Throttled,
+		probes.ClientError, probes.ServerError, probes.Unexpected)) > 0
+}
+
+// only makes a rule match on a condition only.
+func only(condition func(probes.Evidence) bool, r *probes.Rule) *probes.Rule {
+	match := r.Match
+	r.Match = func(seen probes.Evidence) (probes.Certainty, []probes.Observation) {
+		if !condition(seen) {
+			return probes.No, nil
+		}
+		return match(seen)
+	}
+	return r
+}
+
+// unless makes a rule match without a condition only.
+func unless(condition func(probes.Evidence) bool, r *probes.Rule) *probes.Rule {
+	return only(func(seen probes.Evidence) bool { return !condition(seen) }, r)
+}
 
 var clientExpiring = found(probes.Rule{
 	ID:       "client-cert-expiring",
