@@ -56,6 +56,9 @@ func runChild(name string, children map[string]Child) int {
 func copyOf(child string, args ...string) *exec.Cmd {
 	cmd := exec.Command("/proc/self/exe", args...)
 	cmd.Env = append(os.Environ(), childKey+"="+child)
+	if os.Getenv("GORACE") == "" {
+		cmd.Env = append(cmd.Env, "GORACE=atexit_sleep_ms=0") // or each child of a race-enabled program waits a second
+	}
 	cmd.Stderr = os.Stderr
 	return cmd
 }

@@ -101,6 +101,9 @@ var (
 	BlackHoleLast = Fault{"black-hole-last", "the same, for packets to the server, on the last link", func(l *Lab) error {
 		return errors.Join(narrow(l, 4, "e4"), untold(l, 4))
 	}}
+	BlackHoleTunnel = Fault{"black-hole-tunnel", "the link between routers 3 and 4 carries 1480 bytes, as IP in IP does, and neither says so", func(l *Lab) error {
+		return errors.Join(squeeze(l, 3, "e3", 1480), squeeze(l, 4, "w3", 1480), untold(l, 3), untold(l, 4))
+	}}
 	Narrow = Fault{"narrow", "the link between routers 3 and 4 carries 1400 bytes, and they say so", func(l *Lab) error {
 		return errors.Join(narrow(l, 3, "e3"), narrow(l, 4, "w3"))
 	}}
@@ -109,7 +112,7 @@ var (
 // Faults lists them all.
 var Faults = []Fault{
 	Drop, ResetByRouter, Prohibit, Reject, NoRoute, TargetGone, SecurityGroup, ReturnDropped, SilentRouter, NoICMP, RoutingLoop, Proxy,
-	ClampMSS, RaiseMSS, LocalReject, LocalDrop, LocalNoRoute, NAT, Loss, Detour, BlackHole, BlackHoleBack, BlackHoleLast, Narrow,
+	ClampMSS, RaiseMSS, LocalReject, LocalDrop, LocalNoRoute, NAT, Loss, Detour, BlackHole, BlackHoleBack, BlackHoleLast, BlackHoleTunnel, Narrow,
 }
 
 // forward adds a rule for what a router forwards.
@@ -117,8 +120,11 @@ func (l *Lab) forward(router int, rule string) error {
 	return l.Router(router).NFT(fmt.Sprintf("table inet fault { chain forward { type filter hook forward priority 0; %s; }; }", rule))
 }
 
-func narrow(l *Lab, router int, device string) error {
-	return l.Router(router).IP("link set " + device + " mtu 1400")
+func narrow(l *Lab, router int, device string) error { return squeeze(l, router, device, 1400) }
+
+// squeeze lets a device of a router carry so many bytes only.
+func squeeze(l *Lab, router int, device string, mtu int) error {
+	return l.Router(router).IP(fmt.Sprintf("link set %s mtu %d", device, mtu))
 }
 
 // untold keeps a router from saying that a packet was too big.

@@ -42,12 +42,17 @@ func traceChild(args []string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	out := json.NewEncoder(os.Stdout)
-	if o.MTU != "" {
+	for i := 0; o.MTU != "" && i < max(o.Runs, 1); i++ {
 		r, err := ProbeMTU(ctx, o.Target, o.MTU)
 		if err != nil {
 			return err
 		}
-		return out.Encode(r)
+		if err := out.Encode(r); err != nil {
+			return err
+		}
+	}
+	if o.MTU != "" {
+		return nil
 	}
 	o.Options.oldKernel = o.Old
 	stamps := keepStamping()

@@ -106,20 +106,40 @@ func between(passing, vanishing int) []int {
 	return list
 }
 
-// judge concludes from the tries so far. A black hole is a matter of size
-// alone: nothing of the size that fails, or larger, gets through, and at least
-// two tries fail so. Everything else is loss. (Without this rule 20 % loss gave
-// two false alarms in five sweeps, with it none in eight.)
-func (r *MTUResult) judge() {
+// tried reports whether a segment size was tried already.
+func (r *MTUResult) tried(mss int) bool {
+	return slices.ContainsFunc(r.Tries, func(t MTUTry) bool { return t.MSS == mss })
+}
+
+// failed lists the segment sizes that vanished.
+func (r *MTUResult) failed() []int {
+	var list []int
+	for _, t := range r.Tries {
+		if t.failed() {
+			list = append(list, t.MSS)
+		}
+	}
+	return list
+}
+
+// enough is how many tries must fail in one direction before it is called a
+// black hole. With 20 % loss each way it takes that many to keep false alarms
+// below one in a hundred sweeps.
+const enough = 4
+
+// judge concludes from the tries so far, of which so many must fail. A black
+// hole is a matter of size alone: nothing of the size that fails, or larger,
+// gets through. Everything else is loss.
+func (r *MTUResult) judge(enough int) {
 	extra := overhead(r.Target.Addr())
-	passing, vanishing, failed, loss := 0, 0, 0, false
+	passing, vanishing, loss := 0, 0, false
 	for _, t := range r.Tries {
 		passing = max(passing, t.passed())
 		if t.PathMTU > 0 && t.PathMTU < r.DeviceMTU && (r.PathMTU == 0 || t.PathMTU < r.PathMTU) {
 			r.PathMTU = t.PathMTU
 		}
 	}
-	r.Directions = nil
+	failed := map[Direction]int{}
 	for _, t := range r.Tries {
 		switch {
 		case !t.failed():
@@ -127,34 +147,34 @@ func (r *MTUResult) judge() {
 		case t.MSS <= passing:
 			loss = true
 			continue
-		}
-		failed++
-		if vanishing == 0 || t.MSS < vanishing {
+		case vanishing == 0 || t.MSS < vanishing:
 			vanishing = t.MSS
 		}
-		r.direct(t)
+		failed[t.direction()]++
 	}
-	slices.Sort(r.Directions)
-	r.BlackHole = failed >= 2 && !loss && passing > 0
+	r.BlackHole, r.Directions = false, nil
+	for _, d := range []Direction{ToServer, FromServer} {
+		if failed[d] >= enough && !loss && passing > 0 {
+			r.BlackHole, r.Directions = true, append(r.Directions, d)
+		}
+	}
 	r.Passing, r.Vanishing = 0, 0
 	if passing > 0 {
 		r.Passing = passing + extra
 	}
 	if r.BlackHole {
 		r.Vanishing = vanishing + extra
-	} else {
-		r.Directions = nil
 	}
-	r.Verdict = r.verdict(loss || failed > 0)
+	r.Verdict = r.verdict(loss || len(failed) > 0)
 }
 
-func (r *MTUResult) direct(t MTUTry) {
-	if t.ToServer == Vanishes && !slices.Contains(r.Directions, ToServer) {
-		r.Directions = append(r.Directions, ToServer)
+// direction is the one in which a try failed. Where segments to the server
+// vanish nothing is known of those from it.
+func (t MTUTry) direction() Direction {
+	if t.ToServer == Vanishes {
+		return ToServer
 	}
-	if t.FromServer == Vanishes && !slices.Contains(r.Directions, FromServer) {
-		r.Directions = append(r.Directions, FromServer)
-	}
+	return FromServer
 }
 
 func (r *MTUResult) verdict(loss bool) string {

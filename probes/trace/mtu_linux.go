@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -40,8 +39,13 @@ func ProbeMTU(ctx context.Context, dst netip.AddrPort, serverName string) (*MTUR
 	r := &MTUResult{Target: dst, DeviceMTU: device}
 	extra := overhead(dst.Addr())
 	r.sweep(ctx, serverName, sizes(min(device, maxPacket)-extra))
-	if r.BlackHole && r.Vanishing-r.Passing > 1 {
-		r.sweep(ctx, serverName, between(r.Passing-extra, r.Vanishing-extra))
+	r.judge(1)
+	if r.BlackHole {
+		// A suspicion, no more. The second round tries the sizes between the
+		// largest that passed and the smallest that did not, and those that
+		// failed once more: loss hardly hits the same ones again.
+		r.sweep(ctx, serverName, append(slices.DeleteFunc(between(r.Passing-extra, r.Vanishing-extra), r.tried), r.failed()...))
+		r.judge(enough)
 	}
 	r.Took = Milliseconds(time.Since(start))
 	return r, nil
@@ -50,21 +54,32 @@ func ProbeMTU(ctx context.Context, dst netip.AddrPort, serverName string) (*MTUR
 const (
 	maxPacket  = 9001            // the largest MTU in EC2; the loopback device has more
 	tryTimeout = 2 * time.Second // of one handshake; a black hole is seen long before
+
+	// verdictTime is what a black hole takes to show: a retransmission, which
+	// Linux sends after 200 ms at the earliest, and two round trips.
+	verdictTime = 450 * time.Millisecond
 )
 
-// sweep tries all sizes at once and judges anew.
+// sweep tries all sizes at once. It does not wait for the last
+// ones long after most are done: where the server's answer happens to fill
+// its segments to the brim, there is no small one behind them that would show
+// what is missing.
 func (r *MTUResult) sweep(ctx context.Context, serverName string, sizes []int) {
 	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()
-	tries := make([]MTUTry, len(sizes))
-	var all sync.WaitGroup
-	for i, mss := range sizes {
-		all.Go(func() { tries[i] = tryMSS(ctx, r.Target, serverName, mss) })
+	start := time.Now()
+	done := make(chan MTUTry)
+	for _, mss := range sizes {
+		go func() { done <- tryMSS(ctx, r.Target, serverName, mss) }()
 	}
-	all.Wait()
-	r.Tries = append(r.Tries, tries...)
+	for n := range sizes {
+		r.Tries = append(r.Tries, <-done)
+		if n == len(sizes)/2 {
+			late := time.AfterFunc(verdictTime+time.Since(start), cancel)
+			defer late.Stop()
+		}
+	}
 	slices.SortFunc(r.Tries, func(a, b MTUTry) int { return b.MSS - a.MSS })
-	r.judge()
 }
 
 // deviceMTU asks the kernel for the MTU of the route to dst; nothing is sent.
@@ -84,8 +99,8 @@ func deviceMTU(dst netip.AddrPort) (int, error) {
 }
 
 // tryMSS makes one handshake with segments of at most mss bytes.
-func tryMSS(ctx context.Context, dst netip.AddrPort, serverName string, mss int) MTUTry {
-	t := MTUTry{MSS: mss, ToServer: Unknown, FromServer: Unknown}
+func tryMSS(ctx context.Context, dst netip.AddrPort, serverName string, mss int) (t MTUTry) {
+	t = MTUTry{MSS: mss, ToServer: Unknown, FromServer: Unknown}
 	start := time.Now()
 	defer func() { t.Took = Milliseconds(time.Since(start)) }()
 	conn, err := dialMSS(ctx, dst, mss)
@@ -94,17 +109,19 @@ func tryMSS(ctx context.Context, dst netip.AddrPort, serverName string, mss int)
 		return t
 	}
 	defer conn.Close()
+	// Not HandshakeContext: that closes the connection when it is interrupted,
+	// and with it the counters to be read.
+	interrupt := func() { conn.SetDeadline(time.Unix(1, 0)) }
+	defer context.AfterFunc(ctx, interrupt)()
 	first, _ := ReadSegments(conn)
 	t.Effective = first.MSS
 
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	client := tls.Client(conn, helloOf(serverName, first.MSS+300))
 	done := make(chan error, 1)
-	go func() { done <- client.HandshakeContext(ctx) }()
+	go func() { done <- client.Handshake() }()
 	direction, missing, err := watch(conn, first, done)
 	if missing { // the handshake is still waiting, and would in vain
-		cancel()
+		interrupt()
 		<-done
 	}
 	t.conclude(conn, direction, missing, err)
@@ -118,7 +135,7 @@ func (t *MTUTry) conclude(conn net.Conn, direction Direction, missing bool, err 
 	if s.MSS > 0 {
 		t.Effective = s.MSS
 	}
-	var alert tls.AlertError
+	_, alert := errors.AsType[tls.AlertError](err)
 	switch {
 	case missing && direction == ToServer:
 		t.ToServer = Vanishes
@@ -126,7 +143,7 @@ func (t *MTUTry) conclude(conn net.Conn, direction Direction, missing bool, err 
 		t.ToServer, t.FromServer = Passes, Vanishes
 	case err == nil:
 		t.ToServer, t.FromServer = Passes, Passes
-	case errors.As(err, &alert), s.Received > 0:
+	case alert, s.Received > 0:
 		t.ToServer = Passes // the server read our hello, and answered
 		t.Error = err.Error()
 	default:
@@ -178,10 +195,10 @@ func helloOf(serverName string, bytes int) *tls.Config {
 // watch looks at the connection four times per round trip until the handshake
 // is done, or until the same segment has been missing for two round trips.
 func watch(conn net.Conn, first Segments, done <-chan error) (d Direction, missing bool, err error) {
-	const enough = 8
+	const stuck = 8 // looks in a row
 	tick := time.NewTicker(max(first.RTT/4, 2*time.Millisecond))
 	defer tick.Stop()
-	for seen := 0; seen < enough; {
+	for seen := 0; seen < stuck; {
 		select {
 		case err := <-done:
 			return "", false, err

@@ -277,12 +277,12 @@ func TestPathMTU(t *testing.T) {
 		narrow     int // the size that passes, at most
 		learned    int
 	}{
-		"wide":                {narrow: 1500},
-		"narrow and told":     {faults: []netns.Fault{netns.Narrow}, narrow: 1400, learned: 1400},
-		"black hole":          {faults: []netns.Fault{netns.BlackHole}, blackHole: true, directions: []Direction{ToServer}, narrow: 1400},
-		"black hole back":     {faults: []netns.Fault{netns.BlackHoleBack}, blackHole: true, directions: []Direction{FromServer}, narrow: 1400},
-		"black hole, at last": {faults: []netns.Fault{netns.BlackHoleLast}, blackHole: true, directions: []Direction{ToServer}, narrow: 1400},
-		"only loss":           {faults: []netns.Fault{netns.Loss}},
+		"wide":                 {narrow: 1500},
+		"narrow and told":      {faults: []netns.Fault{netns.Narrow}, narrow: 1400, learned: 1400},
+		"black hole":           {faults: []netns.Fault{netns.BlackHole}, blackHole: true, directions: []Direction{ToServer}, narrow: 1400},
+		"black hole back":      {faults: []netns.Fault{netns.BlackHoleBack}, blackHole: true, directions: []Direction{FromServer}, narrow: 1400},
+		"black hole, a tunnel": {faults: []netns.Fault{netns.BlackHoleTunnel}, blackHole: true, directions: []Direction{ToServer}, narrow: 1480},
+		"black hole, at last":  {faults: []netns.Fault{netns.BlackHoleLast}, blackHole: true, directions: []Direction{ToServer}, narrow: 1400},
 	} {
 		for family, v6 := range families {
 			t.Run(name+" "+family, func(t *testing.T) {
@@ -301,5 +301,24 @@ func TestPathMTU(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+func TestLossIsNoBlackHole(t *testing.T) {
+	runs := 5
+	if nightly() {
+		runs = 100
+	}
+	for family, v6 := range families {
+		t.Run(family, func(t *testing.T) {
+			t.Parallel()
+			l := netns.Start(t, netns.Row())
+			breakWith(t, l, netns.Loss)
+			for i, r := range carryOut[*MTUResult](t, l.Client(), order{Target: l.Target(v6), MTU: "lab", Runs: runs}) {
+				if r.BlackHole {
+					t.Errorf("sweep %d of %d: %+v", i+1, runs, r)
+				}
+			}
+		})
 	}
 }

@@ -242,8 +242,10 @@ func TestJudgeTellsBlackHolesFromLoss(t *testing.T) {
 	failed[0].ToServer, failed[0].FromServer = Unknown, Unknown
 	learned := tries(9000, 1460, 1380)
 	learned[0].Effective, learned[0].PathMTU = 1348, 1400
-	back := tries(1380, 1460, 1420, 1380)
-	back[1].ToServer, back[1].FromServer = Passes, Vanishes
+	back := tries(1380, 1460, 1460, 1460, 1460, 1420, 1420, 1420, 1420, 1380)
+	for i := range 4 {
+		back[i].ToServer, back[i].FromServer = Passes, Vanishes
+	}
 	for name, tt := range map[string]struct {
 		tries      []MTUTry
 		blackHole  bool
@@ -253,9 +255,9 @@ func TestJudgeTellsBlackHolesFromLoss(t *testing.T) {
 		verdict    string
 	}{
 		"all pass":        {tries(9000, 1460, 1380), false, 1500, 0, nil, "packets of 1500 bytes pass both ways"},
-		"black hole":      {tries(1380, 1460, 1420, 1380), true, 1420, 1460, []Direction{ToServer}, "MTU black hole (to the server): packets of up to 1420 bytes pass, those of 1460 vanish"},
-		"both ways":       {back, true, 1420, 1460, []Direction{FromServer, ToServer}, "MTU black hole (from the server and to the server)"},
-		"one failure":     {tries(1420, 1460, 1420, 1380), false, 1460, 0, nil, "segments are lost, but not because of their size"},
+		"black hole":      {tries(1380, 1460, 1460, 1420, 1420, 1380), true, 1420, 1460, []Direction{ToServer}, "MTU black hole (to the server): packets of up to 1420 bytes pass, those of 1460 vanish"},
+		"both ways":       {back, true, 1420, 1460, []Direction{ToServer, FromServer}, "MTU black hole (to the server and from the server)"},
+		"three failures":  {tries(1420, 1460, 1460, 1460, 1420, 1380), false, 1460, 0, nil, "segments are lost, but not because of their size"},
 		"loss of smaller": {lost, false, 1500, 0, nil, "segments are lost, but not because of their size"},
 		"nothing passes":  {tries(100, 1460, 1420), false, 0, 0, nil, "no TLS handshake came about"},
 		"one unknown":     {failed, false, 1460, 0, nil, "packets of 1460 bytes pass both ways"},
@@ -263,7 +265,7 @@ func TestJudgeTellsBlackHolesFromLoss(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := &MTUResult{Target: netip.MustParseAddrPort("10.0.0.1:443"), DeviceMTU: 1500, Tries: tt.tries}
-			r.judge()
+			r.judge(enough)
 			if r.BlackHole != tt.blackHole || r.Passing != tt.passing || r.Vanishing != tt.vanishing || !slices.Equal(r.Directions, tt.directions) || !strings.HasPrefix(r.Verdict, tt.verdict) {
 				t.Errorf("got %+v", r)
 			}
