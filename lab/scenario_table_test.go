@@ -19,7 +19,7 @@ const findings = `
 	traffic-dropped subnet-dropped connection-refused connection-reset no-route traffic-prohibited connection-intermittent
 
 	client-cert-key-mismatch client-cert-expired client-cert-expiring client-cert-weak client-cert-self-signed
-	client-cert-altered client-cert-untrusted client-cert-unreadable client-cert-no-client-auth
+	client-cert-altered client-cert-untrusted client-cert-unreadable client-cert-no-client-auth client-cert-expired-accepted
 	truststore-warnings truststore-unreadable truststore-chain-incomplete truststore-chain-too-long
 	truststore-invalid-cert truststore-subject-conflict truststore-weak-cert truststore-too-large
 
