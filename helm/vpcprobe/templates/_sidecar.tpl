@@ -1,6 +1,9 @@
 {{/*
 The sidecar, for application charts that depend on this one with mode: none. In the application's pod:
 
+  metadata:
+    annotations:      # only where metrics are found by annotation
+      {{- include "vpcprobe.podAnnotations" .Subcharts.vpcprobe | nindent 6 }}
   spec:
     initContainers:   # containers, with sidecar.native: false
       {{- include "vpcprobe.sidecar" .Subcharts.vpcprobe | nindent 6 }}
@@ -17,15 +20,8 @@ sidecar.await asks for it, and then only once, before the application starts.
   {{- end }}
   {{- if .Values.sidecar.await }}
   startupProbe:
-    exec:
-      command:
-        - /vpcprobe
-        - health
-        {{- range .Values.sidecar.await }}
-        - --require={{ . }}
-        {{- end }}
+    {{- include "vpcprobe.health" (dict "root" . "require" .Values.sidecar.await) | nindent 4 }}
     periodSeconds: 1
-    timeoutSeconds: 5
     failureThreshold: {{ .Values.sidecar.awaitSeconds }}
   {{- end }}
 {{- end -}}
