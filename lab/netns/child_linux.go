@@ -23,13 +23,17 @@ const (
 // test's TestMain, before anything else. In the program itself it returns; in
 // the copies of it that the package starts, it runs the child and exits. Where
 // the program is not root it starts the whole of it anew as root of a user
-// namespace of its own, if that is allowed.
+// namespace of its own, if that is allowed, with a loopback device of its own
+// and no other.
 func Enter(children map[string]Child) {
 	if name := os.Getenv(childKey); name != "" {
 		os.Unsetenv(childKey)
 		os.Exit(runChild(name, children))
 	}
-	if os.Getuid() != 0 && os.Getenv(userKey) == "" && userNamespaces() == nil {
+	switch {
+	case os.Getenv(userKey) != "":
+		exec.Command("ip", "link", "set", "lo", "up").Run() // if that fails, tests on loopback will tell
+	case os.Getuid() != 0 && userNamespaces() == nil:
 		os.Exit(runAsUser())
 	}
 }
