@@ -245,9 +245,9 @@ func facts(seen probes.Evidence, o probes.Observation) knowledge {
 	}
 	if files := seen.Of("identify"); len(files) > 0 {
 		switch {
-		case identify.Refused(seen):
+		case len(seen.Ended("identify", probes.Invalid)) > 0:
 			k.values["files"] = bad
-		case len(seen.Ended("identify", probes.OK)) > 0 && seen.Target.ClientCertificate.Truststore != "":
+		case identify.Of(files[0]) != nil && seen.Target.ClientCertificate.Truststore != "":
 			k.values["files"] = good
 		}
 	}
