@@ -347,6 +347,17 @@ func TestThePathCorrectsWhatConnectingFound(t *testing.T) {
 			map[string][]netip.AddrPort{"traffic-dropped": {a1}},
 			[]string{"the path to 10.0.1.17:443: filtered: V"},
 		},
+		"a device refuses in the endpoint's place": {
+			map[netip.AddrPort]*Result{a1: {State: Refused, Between: true}},
+			map[netip.AddrPort]probes.Outcome{a1: probes.Refused},
+			map[string][]netip.AddrPort{}, nil,
+		},
+		"the endpoint refuses": {
+			map[netip.AddrPort]*Result{a1: {State: Refused, Verdict: "V"}},
+			map[netip.AddrPort]probes.Outcome{a1: probes.Refused},
+			map[string][]netip.AddrPort{"connection-refused": {a1}},
+			[]string{"the path to 10.0.1.17:443: refused: V"},
+		},
 		"two addresses, two causes": {
 			map[netip.AddrPort]*Result{a1: {State: Prohibited}, a2: {State: NetUnreachable}},
 			map[netip.AddrPort]probes.Outcome{a1: probes.Unreachable, a2: probes.Unreachable},

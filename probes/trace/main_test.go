@@ -18,7 +18,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	netns.Enter(map[string]netns.Child{"trace": traceChild})
+	netns.Enter(map[string]netns.Child{"trace": traceChild, "diagnose": diagnoseChild})
 	goleak.VerifyTestMain(m)
 }
 

@@ -72,6 +72,9 @@ func ruleFor(seen probes.Evidence, f probes.Finding, o probes.Observation) *prob
 	if !ok {
 		return f.Rule
 	}
+	if r.Between && id == "connection-refused" {
+		return nil
+	}
 	i := slices.IndexFunc(connect.Rules, func(rule *probes.Rule) bool { return rule.ID == id })
 	if i < 0 {
 		return nil
