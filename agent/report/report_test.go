@@ -314,6 +314,7 @@ func (f failing) Write([]byte) (int, error) { return 0, f.err }
 
 func TestDuration(t *testing.T) {
 	for d, want := range map[time.Duration]string{
+		4200 * time.Nanosecond:    "4 µs",
 		412 * time.Microsecond:    "0.41 ms",
 		1234 * time.Microsecond:   "1.2 ms",
 		35400 * time.Microsecond:  "35 ms",

@@ -168,6 +168,8 @@ func laneOf(s agent.Step, o probes.Observation) (probes.Lane, bool) {
 func duration(d time.Duration) string {
 	ms := float64(d) / float64(time.Millisecond)
 	switch {
+	case d < 100*time.Microsecond:
+		return fmt.Sprintf("%d µs", d.Microseconds())
 	case d < time.Millisecond:
 		return fmt.Sprintf("%.2f ms", ms)
 	case d < 10*time.Millisecond:

@@ -1,19 +1,210 @@
-// Package status serves the agent's page and endpoints.
+// Package status serves what the agent knows over HTTP: a page for people,
+// the document, the metrics, and the agent's own health.
+//
+// It only shows. No request makes the agent probe anything, nothing in a
+// request reaches the network, and no secret is part of what is shown, because
+// none is part of the evidence.
 package status
 
 import (
+	"compress/gzip"
+	"context"
+	"embed"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
 	"net/http"
+	"slices"
+	"strings"
+	"time"
 
 	"vpcprobe/agent"
 )
 
 // Options say what is served beside the status.
 type Options struct {
-	Metrics http.Handler // served at /metrics; may be nil
+	Metrics http.Handler // at /metrics; nothing if nil
 }
 
-// New returns the handler of all endpoints.
-func New(a *agent.Agent, o Options) http.Handler { return http.NotFoundHandler() }
+// An Agent is what is shown.
+type Agent interface {
+	Status() []agent.Round
+	StatusOf(target string) (agent.Round, bool)
+	Document([]agent.Round) agent.Document
+	Health(context.Context) error
+}
 
-// NewServer returns a server with strict limits and timeouts.
-func NewServer(h http.Handler) *http.Server { return &http.Server{Handler: h} }
+// healthTimeout is how long the scheduler may take to answer.
+const healthTimeout = 2 * time.Second
+
+//go:embed page
+var files embed.FS
+
+// pages are the files of the page, by path.
+var pages = map[string]struct{ file, contentType string }{
+	"/{$}":         {"page/index.html", "text/html; charset=utf-8"},
+	"/style.css":   {"page/style.css", "text/css; charset=utf-8"},
+	"/page.js":     {"page/page.js", "text/javascript; charset=utf-8"},
+	"/favicon.svg": {"page/favicon.svg", "image/svg+xml"},
+}
+
+type server struct{ agent Agent }
+
+// New returns the handler of all endpoints: / (the page), /metrics, /healthz,
+// /readyz and /api/v1/status. They answer GET and HEAD.
+func New(a Agent, o Options) http.Handler {
+	s := server{a}
+	mux := http.NewServeMux()
+	for path, p := range pages {
+		content, _ := files.ReadFile(p.file) // embedded; a test serves each
+		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", p.contentType)
+			w.Header().Set("Cache-Control", "no-cache")
+			w.Write(content)
+		})
+	}
+	if o.Metrics != nil {
+		mux.Handle("GET /metrics", o.Metrics)
+	}
+	mux.HandleFunc("GET /healthz", s.health)
+	mux.HandleFunc("GET /readyz", s.ready)
+	mux.HandleFunc("GET /api/v1/status", s.status)
+	return secured(mux)
+}
+
+// NewServer returns a server with strict limits: a slow or careless client
+// costs little and ends soon.
+func NewServer(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      time.Minute,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug), // foreign connections that fail are no news of ours
+	}
+}
+
+// policy lets the page load its own files and nothing else. Foreign text that
+// slipped into the page could run no script and send nothing anywhere.
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+func secured(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		header := w.Header()
+		header.Set("Content-Security-Policy", policy)
+		header.Set("X-Content-Type-Options", "nosniff")
+		header.Set("X-Frame-Options", "DENY")
+		header.Set("Referrer-Policy", "no-referrer")
+		header.Set("Cross-Origin-Resource-Policy", "same-origin")
+		header.Set("Cache-Control", "no-store")
+		h.ServeHTTP(w, r)
+	})
+}
+
+// health says whether the agent itself is well; it never reflects targets.
+func (s server) health(w http.ResponseWriter, r *http.Request) {
+	if err := s.well(r.Context()); err != nil {
+		plain(w, http.StatusServiceUnavailable, err.Error())
+		return
+	}
+	plain(w, http.StatusOK, "ok")
+}
+
+func (s server) well(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
+	defer cancel()
+	return s.agent.Health(ctx)
+}
+
+// ready says whether the agent itself is ready, and, if targets are required,
+// whether they are reachable.
+func (s server) ready(w http.ResponseWriter, r *http.Request) {
+	if err := s.well(r.Context()); err != nil {
+		plain(w, http.StatusServiceUnavailable, err.Error())
+		return
+	}
+	rounds, missing := s.rounds(r.URL.Query()["require"])
+	if missing != "" {
+		plain(w, http.StatusNotFound, fmt.Sprintf("no target is called %q", missing))
+		return
+	}
+	var lacking []string
+	for _, round := range rounds {
+		if round.Verdict != agent.Reachable {
+			lacking = append(lacking, fmt.Sprintf("%s is %s: %s", round.Evidence.Target.Name, round.Verdict, round.Sentence()))
+		}
+	}
+	if len(lacking) > 0 {
+		plain(w, http.StatusServiceUnavailable, strings.Join(lacking, "\n"))
+		return
+	}
+	plain(w, http.StatusOK, "ok")
+}
+
+// rounds returns the latest rounds of the named targets, or the first name
+// that no target has.
+func (s server) rounds(names []string) (rounds []agent.Round, missing string) {
+	for _, name := range names {
+		round, ok := s.agent.StatusOf(name)
+		if !ok {
+			return nil, name
+		}
+		rounds = append(rounds, round)
+	}
+	return rounds, ""
+}
+
+// status serves the document: of all targets, or of those that the query
+// names; without what was observed, if it says brief.
+func (s server) status(w http.ResponseWriter, r *http.Request) {
+	query := r.URL.Query()
+	rounds, missing := s.rounds(query["target"])
+	if missing != "" {
+		serveJSON(w, r, http.StatusNotFound, map[string]string{"error": fmt.Sprintf("no target is called %q", missing)})
+		return
+	}
+	if !query.Has("target") {
+		rounds = s.agent.Status()
+	}
+	document := s.agent.Document(rounds)
+	if query.Has("brief") {
+		for i := range document.Targets {
+			t := &document.Targets[i]
+			t.Lanes, t.Observations = []agent.LaneDocument{}, []agent.ObservationDocument{}
+			for j := range t.Findings {
+				t.Findings[j].Because = []int{}
+			}
+		}
+	}
+	serveJSON(w, r, http.StatusOK, document)
+}
+
+func plain(w http.ResponseWriter, code int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(code)
+	io.WriteString(w, text+"\n")
+}
+
+func serveJSON(w http.ResponseWriter, r *http.Request, code int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Vary", "Accept-Encoding")
+	out := io.Writer(w)
+	if acceptsGzip(r) {
+		w.Header().Set("Content-Encoding", "gzip")
+		z, _ := gzip.NewWriterLevel(w, gzip.BestSpeed) // this level is known to exist
+		defer z.Close()
+		out = z
+	}
+	w.WriteHeader(code)
+	e := json.NewEncoder(out)
+	e.SetEscapeHTML(false)
+	e.Encode(v) // fails only if the client is gone
+}
+
+func acceptsGzip(r *http.Request) bool {
+	codings := strings.Split(r.Header.Get("Accept-Encoding"), ",")
+	return slices.ContainsFunc(codings, func(c string) bool { return strings.TrimSpace(c) == "gzip" })
+}
