@@ -78,8 +78,11 @@ func moment(text string) (time.Time, error) {
 // printJudgment prints the verdict, why, and the certificates it rests on.
 func printJudgment(w io.Writer, r *identify.Report) error {
 	verdict := "ACCEPTED: API Gateway would accept this client by its documented rules"
-	if !r.Accepted {
+	switch {
+	case !r.Accepted:
 		verdict = "REFUSED: API Gateway would refuse this client"
+	case !r.Complete():
+		verdict = "NOTHING AGAINST IT: without a truststore to judge by, that is all there is to say"
 	}
 	fmt.Fprintln(w, verdict)
 	if r.Reason != "" {

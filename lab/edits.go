@@ -40,6 +40,10 @@ func at(path string) func(*probes.Target) {
 	return func(t *probes.Target) { t.Path = path }
 }
 
+func unsignedAt(path string) func(*probes.Target) {
+	return func(t *probes.Target) { t.Sign, t.Path = false, path }
+}
+
 func withoutKeyAt(path string) func(*probes.Target) {
 	return func(t *probes.Target) { t.APIKey, t.Path = probes.Secret{}, path }
 }

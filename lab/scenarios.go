@@ -230,6 +230,7 @@ func routeScenarios() []Scenario {
 	partners := finds("base-path-unmapped", "client-cert-distrusted", "waf-blocked")
 	return []Scenario{
 		{ID: "path-not-found", Title: "the path does not exist", Target: "orders", Edit: at("/healthz"), Want: nowhere, Tour: true},
+		{ID: "path-not-found-unsigned", Title: "the path does not exist, and the caller does not sign", Target: "orders", Edit: unsignedAt("/healthz"), Want: finds("method-not-found", "not-redeployed", "path-not-found", "request-unsigned")},
 		// GET passes, so the path is there.
 		{ID: "method-not-found", Title: "the path has no such method", Target: "orders", Edit: method("DELETE"), Want: finds("method-not-found", "not-redeployed")},
 		{ID: "not-redeployed", Title: "the path was not deployed", Target: "orders", Break: NotRedeployed, Want: nowhere},

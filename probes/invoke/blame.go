@@ -11,12 +11,14 @@ import (
 	"vpcprobe/probes/resolve"
 )
 
-// Blamed returns the requests that went wrong at addresses which belong to the
-// endpoint. What a stranger answers, to whom the DNS leads, is explained by
-// the rules of package resolve.
+// Blamed returns the requests that went wrong, but for those that the names
+// explain: what a stranger answers, to whom the DNS leads, and what an endpoint
+// answers that cannot know the API by this name.
 func Blamed(seen probes.Evidence) []probes.Observation {
 	return probes.Filter(seen.Of(name), func(o probes.Observation) bool {
-		return o.Outcome.Blames() && (o.Addr.Addr() == netip.Addr{} || resolve.Inside(seen, o.Addr.Addr()))
+		lane, ok := seen.Lane(o)
+		explained := ok && resolve.Explains(seen, lane)
+		return o.Outcome.Blames() && !explained && (o.Addr.Addr() == netip.Addr{} || resolve.Inside(seen, o.Addr.Addr()))
 	})
 }
 
