@@ -24,7 +24,11 @@ type Client struct {
 	agent       string // User-Agent
 	path        string // of the target, cleaned
 	want        *expectation
+	timeout     time.Duration // of each step
 }
+
+// defaultTimeout bounds the steps of a target that has no timeout.
+const defaultTimeout = 5 * time.Second
 
 // Clients returns a maker of clients that share credentials and what was read
 // of files. agent is what they send as User-Agent. The errors of the maker are
@@ -52,7 +56,11 @@ func newClient(network probes.Network, t *probes.Target, shaker *handshake.Clien
 	if err != nil {
 		return nil, err
 	}
-	return &Client{network, t, shaker, credentials, agent, path, want}, nil
+	c := &Client{network: network, target: t, shaker: shaker, credentials: credentials, agent: agent, path: path, want: want, timeout: t.Timeout}
+	if c.timeout <= 0 {
+		c.timeout = defaultTimeout
+	}
+	return c, nil
 }
 
 // Target returns what the client speaks to.
@@ -70,7 +78,7 @@ type Request struct {
 	Unsigned  bool              // neither sign nor send a configured Authorization header
 	APIKey    string            // sent in place of the target's
 	NoAPIKey  bool              // send none
-	Bare      bool              // no configured headers, no body
+	Bare      bool              // no configured headers but those that name the API, no body
 	NoBody    bool              // no body
 	Handshake handshake.Variant // how to shake hands, for Call
 
@@ -92,7 +100,7 @@ func (o opened) asked() bool {
 // unless the server was verified; the observation then says why, as one of
 // this kind.
 func (c *Client) Open(ctx context.Context, lane probes.Lane, v handshake.Variant) (net.Conn, opened) {
-	dialing, cancel := context.WithTimeout(ctx, c.target.Timeout)
+	dialing, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	conn, o := connect.Dial(dialing, c.network, lane)
 	if conn == nil {
@@ -149,7 +157,7 @@ func (c *Client) Do(ctx context.Context, conn net.Conn, lane probes.Lane, asked 
 		}
 		return o
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.target.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	reply := exchange(ctx, conn, call)
 	o.Phases = append(o.Phases, reply.phases...)
@@ -174,6 +182,9 @@ func (c *Client) read(a *Answer, reply *reply, call *call, lane probes.Lane) {
 		row = match(a)
 	}
 	row.enter(a, situation{c.target, lane.Via, a})
+	if a.Signed != nil && (a.Denial == "A10" || a.Denial == "A11") {
+		c.credentials.Forget(c.target.Profile) // there may be better ones by now
+	}
 }
 
 // conclude decides how the request ended.

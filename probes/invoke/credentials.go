@@ -5,12 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
+	"net/url"
 	"os"
 	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
+	"github.com/aws/aws-sdk-go-v2/credentials/endpointcreds"
+	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/aws/smithy-go"
 
 	"vpcprobe/probes"
@@ -114,13 +120,7 @@ func (c *Credentials) of(profile string) *keptCredentials {
 // fetch goes through the default chain. The SDK's own cache detaches a fetch
 // from its context, so every connection is bounded by the HTTP client, too.
 func (c *Credentials) fetch(ctx context.Context, profile, region string, timeout time.Duration) (aws.Credentials, error) {
-	transport := &http.Transport{DialContext: c.network.DialContext, DisableKeepAlives: true, Proxy: http.ProxyFromEnvironment}
-	client := &http.Client{Transport: transport, Timeout: timeout}
-	options := []func(*config.LoadOptions) error{config.WithHTTPClient(client), config.WithRegion(region), config.WithRetryMaxAttempts(2)}
-	if profile != "" {
-		options = append(options, config.WithSharedConfigProfile(profile))
-	}
-	cfg, err := config.LoadDefaultConfig(ctx, options...)
+	cfg, err := c.chain(ctx, profile, region, timeout)
 	if err != nil {
 		return aws.Credentials{}, newCredentialsFault(err, profile)
 	}
@@ -129,6 +129,41 @@ func (c *Credentials) fetch(ctx context.Context, profile, region string, timeout
 		return aws.Credentials{}, newCredentialsFault(err, profile)
 	}
 	return creds, nil
+}
+
+// chain sets the default chain up, so that all of it dials through the
+// network. The SDK's own client is needed, since it alone takes AWS_CA_BUNDLE;
+// but for the instance metadata it dials by itself, and the container
+// endpoints are not asked with it. These two get a plain one.
+func (c *Credentials) chain(ctx context.Context, profile, region string, timeout time.Duration) (aws.Config, error) {
+	own := awshttp.NewBuildableClient().WithTimeout(timeout).WithTransportOptions(func(t *http.Transport) {
+		t.DialContext, t.DisableKeepAlives, t.Proxy = c.network.DialContext, true, proxyOf
+	})
+	plain := &http.Client{Timeout: timeout, Transport: &http.Transport{DialContext: c.network.DialContext, DisableKeepAlives: true}}
+	options := []func(*config.LoadOptions) error{
+		config.WithHTTPClient(own), config.WithRegion(region), config.WithRetryMaxAttempts(2),
+		config.WithEndpointCredentialOptions(func(o *endpointcreds.Options) { o.HTTPClient = plain }),
+	}
+	if profile != "" {
+		options = append(options, config.WithSharedConfigProfile(profile))
+	}
+	cfg, err := config.LoadDefaultConfig(ctx, options...)
+	if err != nil {
+		return cfg, err
+	}
+	cfg.HTTPClient = plain
+	metadata := imds.NewFromConfig(cfg)
+	options = append(options, config.WithEC2RoleCredentialOptions(func(o *ec2rolecreds.Options) { o.Client = metadata }))
+	return config.LoadDefaultConfig(ctx, options...)
+}
+
+// proxyOf sends nothing to a proxy that is for this machine alone: the
+// metadata and credential endpoints.
+func proxyOf(r *http.Request) (*url.URL, error) {
+	if addr, err := netip.ParseAddr(r.URL.Hostname()); err == nil && (addr.IsLinkLocalUnicast() || addr.IsLoopback() || addr.IsPrivate()) {
+		return nil, nil
+	}
+	return http.ProxyFromEnvironment(r)
 }
 
 // A CredentialsFault says which source of credentials failed, and how.

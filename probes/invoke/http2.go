@@ -6,6 +6,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -65,13 +67,23 @@ func lines(h http.Header) int {
 // on a connection without it.
 func plainError(err error) error {
 	if s, ok := errors.AsType[http2.StreamError](err); ok {
-		return errors.Join(err, map[bool]error{true: errNotHTTP, false: syscall.ECONNRESET}[s.Cause != nil])
+		if slices.Contains(brokenProtocol, s.Code) {
+			return errors.Join(err, errNotHTTP)
+		}
+		return errors.Join(err, syscall.ECONNRESET)
 	}
 	if _, ok := errors.AsType[http2.ConnectionError](err); ok {
 		return errors.Join(err, errNotHTTP)
 	}
-	if _, ok := errors.AsType[http2.GoAwayError](err); ok {
+	_, gone := errors.AsType[http2.GoAwayError](err)
+	if gone || strings.Contains(err.Error(), "GOAWAY") { // one of the two errors for it has no type
 		return errors.Join(err, io.ErrUnexpectedEOF)
 	}
 	return err
+}
+
+// brokenProtocol are the codes of streams whose peer does not speak properly;
+// all others are a peer that gave up.
+var brokenProtocol = []http2.ErrCode{
+	http2.ErrCodeProtocol, http2.ErrCodeFlowControl, http2.ErrCodeFrameSize, http2.ErrCodeCompression, http2.ErrCodeStreamClosed,
 }

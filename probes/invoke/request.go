@@ -52,7 +52,7 @@ func (c *Client) build(ctx context.Context, lane probes.Lane, r Request, a *Answ
 		return k, nil
 	}
 	start := time.Now()
-	creds, err := c.credentials.Get(ctx, c.target.Profile, c.target.Region, c.target.Timeout)
+	creds, err := c.credentials.Get(ctx, c.target.Profile, c.target.Region, c.timeout)
 	k.fetch = time.Since(start)
 	if err != nil {
 		a.Failed = credentialsFault(err)
@@ -102,13 +102,11 @@ func (c *Client) compose(k *call, lane probes.Lane, r Request) error {
 	if lane.Via == probes.ViaEndpoint && !r.NoAPIID {
 		k.request.Header.Set("X-Apigw-Api-Id", t.API)
 	}
-	if !r.Bare {
-		if err := c.addHeaders(k, r.Unsigned); err != nil {
-			return err
-		}
-		if !r.NoBody {
-			k.body = t.Body
-		}
+	if err := c.addHeaders(k, r); err != nil {
+		return err
+	}
+	if !r.Bare && !r.NoBody {
+		k.body = t.Body
 	}
 	if r.Host != "" {
 		k.request.Host = r.Host
@@ -119,9 +117,13 @@ func (c *Client) compose(k *call, lane probes.Lane, r Request) error {
 	return c.addKey(k, r)
 }
 
-// addHeaders adds the configured headers.
-func (c *Client) addHeaders(k *call, unsigned bool) error {
+// addHeaders adds the configured headers; to a bare request only those that
+// say which API is meant.
+func (c *Client) addHeaders(k *call, r Request) error {
 	for _, h := range c.target.Headers {
+		if name := canonical(h.Name); r.Bare && name != "Host" && name != "X-Apigw-Api-Id" {
+			continue
+		}
 		value := h.Value
 		if h.Secret.Given() {
 			var err error
@@ -135,7 +137,7 @@ func (c *Client) addHeaders(k *call, unsigned bool) error {
 			k.request.Host = value
 			continue
 		case "Authorization":
-			if unsigned {
+			if r.Unsigned {
 				continue
 			}
 			k.secrets = append(k.secrets, value, afterSpace(value))
@@ -144,6 +146,9 @@ func (c *Client) addHeaders(k *call, unsigned bool) error {
 		}
 		if !validValue(value) {
 			return &SecretFault{"header " + h.Name, errControl}
+		}
+		if canonical(h.Name) == "X-Apigw-Api-Id" {
+			k.request.Header.Del(h.Name) // the configured one wins
 		}
 		k.request.Header.Add(h.Name, value)
 	}

@@ -45,6 +45,7 @@ type reply struct {
 	err     error     // why there is no complete answer
 	phases  []probes.Phase
 	partial bool // the body was longer than anybody wants to read
+	scratch []byte
 }
 
 // exchange sends the request and reads the answer, by HTTP/2 where the
@@ -233,11 +234,13 @@ func (r *reply) take(in io.Reader, n int64) error {
 	if n < 0 {
 		n = maxTransfer
 	}
-	chunk := make([]byte, 4096)
+	if r.scratch == nil {
+		r.scratch = make([]byte, 4096)
+	}
 	for n > 0 && !r.full() {
-		got, err := in.Read(chunk[:min(int64(len(chunk)), n)])
+		got, err := in.Read(r.scratch[:min(int64(len(r.scratch)), n)])
 		n -= int64(got)
-		r.keep(chunk[:got])
+		r.keep(r.scratch[:got])
 		if err != nil && n > 0 {
 			return unexpected(err)
 		}

@@ -219,10 +219,7 @@ var answerRules = []*probes.Rule{{
 	Means:  "TCP and TLS are fine and the request was sent, but then the connection was reset or closed before a complete answer had come. Something that ends or inspects connections does that: a proxy, a firewall or a load balancer without a working target.",
 	Fix:    "Compare with the endpoint's own addresses and name: curl -v --resolve NAME:443:ENDPOINT_ADDRESS URL. Look at what is in the path (the trace), and at a load balancer's targets: aws elbv2 describe-target-health.",
 	Source: "RFC 9112, section 8 (incomplete messages)",
-	Match: func(seen probes.Evidence) (probes.Certainty, []probes.Observation) {
-		sure, because := ended(probes.Likely, probes.Reset, probes.Closed, probes.Refused, probes.Unreachable, probes.Prohibited)(seen)
-		return sure, because
-	},
+	Match:  answerCut,
 }, {
 	ID:     "status-unexpected",
 	Title:  "The answer has a status that the target does not expect",
@@ -245,6 +242,19 @@ var answerRules = []*probes.Rule{{
 		return o.Err.Error()
 	}), Logs),
 }}
+
+// answerCut: a cut that is no verdict on the client certificate. Those are the
+// business of package handshake.
+func answerCut(seen probes.Evidence) (probes.Certainty, []probes.Observation) {
+	sure, because := ended(probes.Likely, probes.Reset, probes.Closed, probes.Refused, probes.Unreachable, probes.Prohibited)(seen)
+	_, rejected := ended(probes.Likely, probes.Rejected)(seen)
+	for _, o := range rejected {
+		if !Of(o).CertAsked {
+			sure, because = probes.Likely, append(because, o)
+		}
+	}
+	return sure, because
+}
 
 func credentialsMissing(seen probes.Evidence) (probes.Certainty, []probes.Observation) {
 	return faults(seen, func(o probes.Observation) bool { a := Of(o); return a != nil && a.Failed != nil })

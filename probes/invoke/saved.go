@@ -240,7 +240,7 @@ func (p *curlParser) line(line string) {
 		p.answered(line[2:])
 	case line == ">" || line == "<" || strings.HasPrefix(line, "{ [") || strings.HasPrefix(line, "} ["):
 		p.body = line == "<" || p.body
-	case statusLine.MatchString(line) && !p.body:
+	case statusLine.MatchString(line) && len(p.now.reply.body) == 0:
 		p.printed(line)
 	case p.heading:
 		p.heading, p.body = line != "", line == ""

@@ -1,0 +1,257 @@
+package invoke
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"vpcprobe/probes"
+	"vpcprobe/probes/connect"
+	"vpcprobe/probes/handshake"
+)
+
+func TestExpect(t *testing.T) {
+	t.Parallel()
+	ok := gatewayAnswer("200 OK", "", `{"status":"ok","checks":[{"state":"up","n":1.50,"on":true,"x":null}]}`)
+	for _, tt := range []struct {
+		name   string
+		expect probes.Expect
+		answer string
+		want   probes.Outcome
+		causes []string
+	}{
+		{"any 2xx", probes.Expect{}, ok, probes.OK, nil},
+		{"201 is a 2xx", probes.Expect{}, gatewayAnswer("201 Created", "", ""), probes.OK, nil},
+		{"300 is none", probes.Expect{}, gatewayAnswer("302 Found", "", ""), probes.Unexpected, []string{"status-unexpected"}},
+		{"another 2xx", probes.Expect{Status: []int{204}}, ok, probes.Unexpected, []string{"status-unexpected"}},
+		{"a denial that is wanted", probes.Expect{Status: []int{200, 403}}, gatewayAnswer("403 Forbidden", "ForbiddenException", `{"message":"Forbidden"}`), probes.OK, nil},
+		{"404", probes.Expect{}, gatewayAnswer("404 Not Found", "", "{}"), probes.NotFound, []string{"status-unexpected"}},
+		{"418", probes.Expect{}, gatewayAnswer("418 Teapot", "", "{}"), probes.ClientError, []string{"status-unexpected"}},
+		{"429", probes.Expect{}, gatewayAnswer("429 X", "TooManyRequestsException", "{}"), probes.Throttled, []string{"throttled"}},
+		{"500", probes.Expect{}, gatewayAnswer("500 X", "", "{}"), probes.ServerError, []string{"backend-error"}},
+		{"401", probes.Expect{}, gatewayAnswer("401 X", "UnauthorizedException", `{"message":"Unauthorized"}`), probes.Denied, []string{"authorizer-unauthorized"}},
+		{"999", probes.Expect{}, gatewayAnswer("999 X", "", ""), probes.Unexpected, []string{"backend-error"}},
+		{"a challenge has a 2xx", probes.Expect{}, "HTTP/1.1 202 Accepted\r\nx-amzn-waf-action: challenge\r\nContent-Length: 0\r\n\r\n", probes.Unexpected, []string{"waf-challenge"}},
+		{"the body matches", probes.Expect{Body: `"status":\s*"ok"`}, ok, probes.OK, nil},
+		{"the body does not", probes.Expect{Body: `"status":"down"`}, ok, probes.Unexpected, []string{"body-unexpected"}},
+		{"values", probes.Expect{JSON: []probes.Equals{{Path: "status", Value: "ok"}, {Path: "checks.0.state", Value: "up"}, {Path: "checks.0.n", Value: "1.50"}, {Path: "checks.0.on", Value: "true"}, {Path: "checks.0.x", Value: "null"}}}, ok, probes.OK, nil},
+		{"another value", probes.Expect{JSON: []probes.Equals{{Path: "checks.0.state", Value: "down"}}}, ok, probes.Unexpected, []string{"body-unexpected"}},
+		{"no such value", probes.Expect{JSON: []probes.Equals{{Path: "checks.1.state", Value: "up"}}}, ok, probes.Unexpected, []string{"body-unexpected"}},
+		{"no JSON", probes.Expect{JSON: []probes.Equals{{Path: "a", Value: "b"}}}, gatewayAnswer("200 OK", "", "a=b"), probes.Unexpected, []string{"body-unexpected"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			o := newWorld(t, says(tt.answer), func(w *world) { w.target.Expect = tt.expect }).call(t)
+			if o.Outcome != tt.want || !slices.Equal(Of(o).Causes, tt.causes) {
+				t.Errorf("%s %v (%v), want %s %v", o.Outcome, Of(o).Causes, o.Err, tt.want, tt.causes)
+			}
+		})
+	}
+}
+
+// The target's owner knows better what a customized answer means.
+func TestRecognize(t *testing.T) {
+	t.Parallel()
+	custom := "HTTP/1.1 403 No\r\nx-amzn-requestid: 1\r\nX-Reason: key\r\nContent-Length: 9\r\n\r\n{\"e\":\"k\"}"
+	for _, tt := range []struct {
+		name  string
+		known probes.Recognize
+		want  string
+	}{
+		{"by header", probes.Recognize{Finding: "api-key-rejected", Header: "x-reason: key"}, "api-key-rejected"},
+		{"by status and body", probes.Recognize{Finding: "throttled", Status: 403, Body: `"e":"k"`}, "throttled"},
+		{"another header", probes.Recognize{Finding: "throttled", Header: "X-Reason: quota"}, "backend-denied"},
+		{"another status", probes.Recognize{Finding: "throttled", Status: 429}, "backend-denied"},
+		{"another body", probes.Recognize{Finding: "throttled", Status: 403, Body: "^quota$"}, "backend-denied"},
+		{"no condition", probes.Recognize{Finding: "throttled"}, "backend-denied"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			o := newWorld(t, says(custom), func(w *world) { w.target.Recognize = []probes.Recognize{tt.known} }).call(t)
+			if got := Of(o).Causes; !slices.Equal(got, []string{tt.want}) || o.Outcome != probes.Denied {
+				t.Errorf("%s %v, want %s", o.Outcome, got, tt.want)
+			}
+		})
+	}
+}
+
+func TestWho(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		status int
+		header string
+		body   string
+		want   Who
+	}{
+		{200, "X-Amzn-Requestid: 1|X-Amz-Apigw-Id: 2", "{}", RESTAPI},
+		{403, "X-Amzn-Requestid: 1|X-Amz-Apigw-Id: 2|X-Amzn-Errortype: ForbiddenException", `{"message":"Forbidden"}`, RESTAPI},
+		{403, "X-Amzn-Requestid: 1|X-Amz-Apigw-Id: 2", `{"message":"Forbidden"}`, Backend},
+		{503, "X-Amzn-Requestid: 1|X-Amz-Apigw-Id: 2", `{"message":"Service Unavailable"}`, RESTAPI},
+		{202, "X-Amzn-Requestid: 1|X-Amzn-Waf-Action: challenge", "", RESTAPI},
+		{404, "Apigw-Requestid: 1", `{"message":"Not Found"}`, HTTPAPI},
+		{403, "X-Amzn-Requestid: 1", `{"Message":"Forbidden. For troubleshooting Function URL authorization issues, see: x"}`, FunctionURL},
+		{403, "X-Cache: Error from cloudfront|X-Amz-Cf-Id: 1|Via: 1.1 x (CloudFront)|Server: CloudFront", "", CloudFront},
+		{200, "X-Amzn-Requestid: 1|X-Amz-Cf-Id: 2|Via: 1.1 x (CloudFront)", "", RESTAPI},
+		{503, "Server: awselb/2.0", "", LoadBalancer},
+		{403, "Server: squid/6.6", "", Proxy},
+		{403, "Via: 1.1 gateway", "", Proxy},
+		{407, "", "", Proxy},
+		{404, "Server: nginx/1.24", "", Unknown},
+		{200, "", "", Unknown},
+	} {
+		r := &reply{status: tt.status, header: http.Header{}, body: []byte(tt.body)}
+		for _, h := range strings.Split(tt.header, "|") {
+			if name, value, ok := strings.Cut(h, ": "); ok {
+				r.header.Set(name, value)
+			}
+		}
+		if got := who(r, message(r.body)); got != tt.want {
+			t.Errorf("%d %s %s: %s, want %s", tt.status, tt.header, tt.body, got, tt.want)
+		}
+	}
+}
+
+func TestSkew(t *testing.T) {
+	t.Parallel()
+	sent := time.Date(2026, 11, 22, 3, 0, 0, 0, time.UTC)
+	for _, tt := range []struct {
+		date string
+		took time.Duration
+		want float64
+	}{
+		{"Sun, 22 Nov 2026 03:00:00 GMT", 0, 0.5},
+		{"Sun, 22 Nov 2026 03:00:01 GMT", 2 * time.Second, 0.5},
+		{"Sun, 22 Nov 2026 03:10:00 GMT", 100 * time.Millisecond, 600.45},
+		{"Sun, 22 Nov 2026 02:50:00 GMT", 100 * time.Millisecond, -599.55},
+	} {
+		r := &reply{header: http.Header{"Date": {tt.date}}, sent: sent, first: sent.Add(tt.took)}
+		if got := skew(r); got == nil || *got != tt.want {
+			t.Errorf("%s: %v, want %v", tt.date, got, tt.want)
+		}
+	}
+	for _, date := range []string{"", "yesterday"} {
+		if got := skew(&reply{header: http.Header{"Date": {date}}, sent: sent}); got != nil {
+			t.Errorf("%q: %v", date, *got)
+		}
+	}
+}
+
+// The Date header decides about the clock where the answer leaves it open.
+func TestClock(t *testing.T) {
+	t.Parallel()
+	seconds := func(s float64) *float64 { return &s }
+	const expired, early, mismatch = "Signature expired: a is now earlier than b (c - 5 min.)", "Signature not yet current: a is still later than b", "custom"
+	for _, tt := range []struct {
+		message string
+		skew    *float64
+		want    string
+		sure    probes.Certainty
+	}{
+		{expired, seconds(600), "clock-behind", probes.Certain},
+		{expired, seconds(10), "clock-behind", probes.Likely},
+		{expired, nil, "clock-behind", probes.Certain},
+		{early, seconds(-600), "clock-ahead", probes.Certain},
+		{early, seconds(0), "clock-ahead", probes.Possible},
+		{early, nil, "clock-ahead", probes.Possible},
+		{mismatch, seconds(301), "clock-behind", probes.Certain},
+		{mismatch, seconds(-301), "clock-ahead", probes.Certain},
+		{mismatch, seconds(299), "signature-mismatch signing-scope-wrong", probes.Possible},
+		{mismatch, nil, "clock-behind clock-ahead signature-mismatch signing-scope-wrong", probes.Possible},
+	} {
+		a := &Answer{Status: 403, Who: RESTAPI, ErrorType: "InvalidSignatureException", Message: tt.message, Skew: tt.skew, Signed: &Signature{}}
+		match(a).enter(a, situation{&probes.Target{}, probes.ViaPrivateDNS, a})
+		if got := strings.Join(a.Causes, " "); got != tt.want || a.Certainty != tt.sure {
+			t.Errorf("%q, skew %v: %s %v, want %s %v", tt.message, tt.skew, got, a.Certainty, tt.want, tt.sure)
+		}
+	}
+}
+
+// The first line that differs from what was signed is named, unless a secret
+// stands in it.
+func TestDiffers(t *testing.T) {
+	t.Parallel()
+	k := &call{region: "eu-west-1", signedAt: time.Date(2026, 11, 22, 3, 0, 0, 0, time.UTC)}
+	k.credentials.AccessKeyID, k.credentials.SecretAccessKey, k.credentials.SessionToken = "AKIDEXAMPLE", "wJalr", "session-token-1"
+	k.secrets = []string{"session-token-1"}
+	r, err := http.NewRequest("GET", "https://api.test/prod/health", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.request = r
+	if err := k.sign(context.Background(), r); err != nil {
+		t.Fatal(err)
+	}
+	ours := k.canonicalRequest()
+	if !strings.HasPrefix(ours, "GET\n/prod/health\n\nhost:api.test\n") {
+		t.Fatalf("the canonical request is %q", ours)
+	}
+	body := func(canonical string) []byte {
+		return []byte(`{"message":` + quote("The request signature we calculated does not match the signature you provided.\n\nThe Canonical String for this request should have been\n'"+canonical+"'\n\nThe String-to-Sign should have been\n'x'\n") + `}`)
+	}
+	for _, tt := range []struct{ old, new, want string }{
+		{"", "", ""},
+		{"host:api.test", "host:other.test", `line 4 of the canonical request: the gateway saw "host:other.test" where "host:api.test" was signed`},
+		{"/prod/health", "/prod//health", `line 2 of the canonical request: the gateway saw "/prod//health" where "/prod/health" was signed`},
+		{"session-token-1", "other-token", `line 6 of the canonical request: the gateway saw "x-amz-security-token:[redacted]" where "x-amz-security-token:[redacted]" was signed`},
+	} {
+		if got := k.differs(body(strings.Replace(ours, tt.old, tt.new, 1))); got != tt.want {
+			t.Errorf("got  %s\nwant %s", got, tt.want)
+		}
+	}
+	if got := k.differs([]byte(`{"message":"The request signature we calculated does not match"}`)); got != "" {
+		t.Errorf("without an echo: %s", got)
+	}
+}
+
+// A step whose lower step did not end well is skipped, and one whose
+// connection is gone makes its own.
+func TestProbe(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, says(gatewayAnswer("200 OK", "", "{}")))
+	p := &probe{w.client(t)}
+	seen := probes.Evidence{Target: w.target, Lanes: []probes.Lane{w.lane}}
+	line := &probes.Line{Lane: w.lane}
+	if o := p.Probe(context.Background(), seen, line)[0]; o.Outcome != probes.Skipped {
+		t.Errorf("without a handshake: %s", o.Outcome)
+	}
+	shaken := probes.Observation{Via: w.lane.Via, Addr: w.lane.Addr, Outcome: probes.OK, Detail: &handshake.Detail{}}
+	seen = seen.With("handshake", []probes.Observation{shaken})
+	if o := p.Probe(context.Background(), seen, line)[0]; o.Outcome != probes.OK || line.Conn == nil {
+		t.Errorf("on its own connection: %s, %v", o.Outcome, o.Err)
+	}
+	line.Close()
+
+	conn, _ := connect.Dial(context.Background(), &net.Dialer{}, w.lane)
+	conn, o := p.shaker.Shake(context.Background(), conn, w.lane, handshake.Variant{})
+	if conn == nil {
+		t.Fatal(o.Err)
+	}
+	line.Conn = conn
+	if o := p.Probe(context.Background(), seen, line)[0]; o.Outcome != probes.OK {
+		t.Errorf("on the carried connection: %s, %v", o.Outcome, o.Err)
+	}
+	line.Close()
+
+	gone := *line
+	gone.Addr = refusing(t)
+	shaken.Addr = gone.Addr
+	seen = seen.With("handshake", []probes.Observation{shaken})
+	if o := p.Probe(context.Background(), seen, &gone)[0]; o.Outcome != probes.Refused {
+		t.Errorf("nobody listens any more: %s", o.Outcome)
+	}
+}
+
+// When the agent stops, what is under way says nothing about the target.
+func TestAborted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, wait)
+	ctx, cancel := context.WithCancel(context.Background())
+	time.AfterFunc(50*time.Millisecond, cancel)
+	if o := w.client(t).Call(ctx, w.lane, Request{}); o.Outcome != probes.Aborted {
+		t.Errorf("%s, %v", o.Outcome, o.Err)
+	}
+}
