@@ -1,9 +1,9 @@
 package metrics
 
 import (
-	"bufio"
 	"bytes"
 	"compress/gzip"
+	"io"
 	"math"
 	"net/netip"
 	"slices"
@@ -122,15 +122,44 @@ func (s *samples) address(a netip.AddrPort) string {
 // An encoder renders families. It is not for use by several goroutines.
 type encoder struct {
 	samples samples
-	w       *bufio.Writer
-	gzip    *gzip.Writer
-	number  []byte
 	open    bool // OpenMetrics rather than the classic text format
+	w       io.Writer
+	text    []byte // not yet written
+	gzip    *gzip.Writer
 }
+
+// chunk is how much text is written at once, in bytes.
+const chunk = 32 << 10
 
 func newEncoder() *encoder {
 	z, _ := gzip.NewWriterLevel(nil, gzip.BestSpeed) // this level is known to exist
-	return &encoder{samples: samples{addresses: map[netip.Addr]string{}}, w: bufio.NewWriterSize(nil, 32<<10), gzip: z}
+	return &encoder{samples: samples{addresses: map[netip.Addr]string{}}, text: make([]byte, 0, chunk+chunk/4), gzip: z}
+}
+
+// start makes the encoder write to w.
+func (e *encoder) start(w io.Writer, open bool) {
+	clear(e.samples.addresses)
+	e.w, e.open, e.text = w, open, e.text[:0]
+}
+
+// Write implements [io.Writer] for what others have rendered.
+func (e *encoder) Write(text []byte) (int, error) {
+	e.text = append(e.text, text...)
+	e.relieve()
+	return len(text), nil
+}
+
+// relieve writes once there is enough. Its errors are those of the connection,
+// of which nobody is left to tell.
+func (e *encoder) relieve() {
+	if len(e.text) >= chunk {
+		e.flush()
+	}
+}
+
+func (e *encoder) flush() {
+	e.w.Write(e.text)
+	e.text = e.text[:0]
 }
 
 // collect collects the samples of a family and a target, or of the agent if
@@ -170,13 +199,16 @@ func (e *encoder) write(f *family, states []*state) {
 			e.heading(f)
 			headed = true
 		}
-		for i := range e.samples.values {
+		for i, v := range e.samples.values {
 			if f.typ == histogram {
 				e.histogram(f, i)
-			} else {
-				e.sample(f, "", i, "", e.samples.values[i])
+				continue
 			}
+			e.text = append(e.text, f.name...)
+			e.labels(f, i)
+			e.end(len(f.labels) > 0, v, e.open)
 		}
+		e.relieve()
 	}
 }
 
@@ -186,11 +218,28 @@ func (e *encoder) heading(f *family) {
 		name = strings.TrimSuffix(name, "_total")
 	}
 	for _, s := range []string{"# HELP ", name, " ", escape(f.help, e.open), "\n# TYPE ", name, " ", f.typ.String(), "\n"} {
-		e.w.WriteString(s)
+		e.text = append(e.text, s...)
 	}
 }
 
+// histogram writes the lines of a histogram. In OpenMetrics its counts are
+// integers; all other numbers are not.
 func (e *encoder) histogram(f *family, i int) {
+	at := len(e.text)
+	e.labels(f, i)
+	labels := slices.Clone(e.text[at:])
+	e.text = e.text[:at]
+	line := func(suffix string, le float64, v float64, dotted bool) {
+		e.text = append(e.text, f.name...)
+		e.text = append(e.text, suffix...)
+		e.text = append(e.text, labels...)
+		if suffix == "_bucket" {
+			e.text = append(e.text, `,le="`...)
+			e.text = appendFloat(e.text, le, e.open)
+			e.text = append(e.text, '"')
+		}
+		e.end(true, v, dotted)
+	}
 	var n uint64
 	for j, count := range e.samples.buckets {
 		n += count
@@ -198,81 +247,71 @@ func (e *encoder) histogram(f *family, i int) {
 		if j < len(buckets) {
 			le = buckets[j]
 		}
-		e.sample(f, "_bucket", i, e.bound(le), float64(n))
+		line("_bucket", le, float64(n), false)
 	}
-	e.sample(f, "_sum", i, "", e.samples.sum)
-	e.sample(f, "_count", i, "", float64(n))
+	line("_sum", 0, e.samples.sum, e.open)
+	line("_count", 0, float64(n), false)
 }
 
-// bound is the label le of a bucket.
-func (e *encoder) bound(le float64) string { return string(e.float(le, e.open)) }
-
-// sample writes a line. The labels are written in the order of their names, as
-// client_golang does.
-func (e *encoder) sample(f *family, suffix string, i int, le string, v float64) {
-	e.w.WriteString(f.name)
-	e.w.WriteString(suffix)
-	separator := byte('{')
-	label := func(name, value string) {
-		e.w.WriteByte(separator)
-		separator = ','
-		e.w.WriteString(name)
-		e.w.WriteString(`="`)
-		e.value(value)
-		e.w.WriteByte('"')
-	}
+// labels writes the labels of a sample in the order of their names, as
+// client_golang does, up to the brace that closes them.
+func (e *encoder) labels(f *family, i int) {
 	values := e.samples.at(i)
-	for _, j := range f.sorted {
-		label(f.labels[j], values[j])
+	for n, j := range f.sorted {
+		e.text = append(e.text, f.leads[n]...)
+		e.text = appendValue(e.text, values[j])
+		e.text = append(e.text, '"')
 	}
-	if le != "" {
-		label("le", le)
-	}
-	if separator == ',' {
-		e.w.WriteByte('}')
-	}
-	e.w.WriteByte(' ')
-	// In OpenMetrics the counts of a histogram are integers, all else is a float.
-	e.w.Write(e.float(v, e.open && suffix != "_bucket" && suffix != "_count"))
-	e.w.WriteByte('\n')
 }
 
-func (e *encoder) value(text string) {
-	if strings.ContainsAny(text, "\\\n\"") || !utf8.ValidString(text) {
-		text = escape(valid(text), true)
+// end writes the rest of a line.
+func (e *encoder) end(labeled bool, v float64, dotted bool) {
+	if labeled {
+		e.text = append(e.text, '}')
 	}
-	e.w.WriteString(text)
+	e.text = append(e.text, ' ')
+	e.text = appendFloat(e.text, v, dotted)
+	e.text = append(e.text, '\n')
 }
 
-// float renders a number; dotted asks for a form that cannot be taken for an
-// integer.
-func (e *encoder) float(v float64, dotted bool) []byte {
+// appendValue appends the value of a label. Nearly all are plain ASCII.
+func appendValue(text []byte, value string) []byte {
+	for i := range len(value) {
+		if c := value[i]; c >= utf8.RuneSelf || c == '\\' || c == '"' || c == '\n' {
+			return append(text, escape(valid(value), true)...)
+		}
+	}
+	return append(text, value...)
+}
+
+// appendFloat appends a number; dotted asks for a form that cannot be taken
+// for an integer.
+func appendFloat(text []byte, v float64, dotted bool) []byte {
 	switch {
 	case math.IsNaN(v):
-		return append(e.number[:0], "NaN"...)
+		return append(text, "NaN"...)
 	case math.IsInf(v, 1):
-		return append(e.number[:0], "+Inf"...)
+		return append(text, "+Inf"...)
 	case math.IsInf(v, -1):
-		return append(e.number[:0], "-Inf"...)
-	case v == math.Trunc(v) && math.Abs(v) < 1e6: // the same as 'g' gives, faster
-		e.number = strconv.AppendInt(e.number[:0], int64(v), 10)
-	default:
-		e.number = strconv.AppendFloat(e.number[:0], v, 'g', -1, 64)
+		return append(text, "-Inf"...)
 	}
-	if dotted && !bytes.ContainsAny(e.number, "e.") {
-		e.number = append(e.number, '.', '0')
+	at := len(text)
+	if v == math.Trunc(v) && math.Abs(v) < 1e6 { // the same as 'g' gives, faster
+		text = strconv.AppendInt(text, int64(v), 10)
+	} else {
+		text = strconv.AppendFloat(text, v, 'g', -1, 64)
 	}
-	return e.number
+	if dotted && !bytes.ContainsAny(text[at:], "e.") {
+		text = append(text, '.', '0')
+	}
+	return text
 }
 
-var (
-	escapeHelp  = strings.NewReplacer(`\`, `\\`, "\n", `\n`)
-	escapeQuote = strings.NewReplacer(`\`, `\\`, "\n", `\n`, `"`, `\"`)
-)
-
+// escape escapes the text of a help line, or, with quotes, that of a label.
 func escape(text string, quotes bool) string {
+	replacer := strings.NewReplacer(`\`, `\\`, "\n", `\n`)
 	if quotes {
-		return escapeQuote.Replace(text)
+		replacer = strings.NewReplacer(`\`, `\\`, "\n", `\n`, `"`, `\"`)
 	}
-	return escapeHelp.Replace(text)
+	return replacer.Replace(text)
 }

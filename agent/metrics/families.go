@@ -32,6 +32,7 @@ type family struct {
 	typ    familyType
 	labels []string
 	sorted []int    // the positions of labels in the order of their names
+	leads  []string // what is written before their values, in that order
 	kinds  []string // the kinds whose declaration it is, if any
 
 	ofTarget func(*state, *samples)
@@ -59,6 +60,13 @@ func (m *Metrics) allFamilies() []*family {
 			f.sorted = append(f.sorted, i)
 		}
 		slices.SortFunc(f.sorted, func(i, j int) int { return strings.Compare(f.labels[i], f.labels[j]) })
+		for n, i := range f.sorted {
+			lead := ","
+			if n == 0 {
+				lead = "{"
+			}
+			f.leads = append(f.leads, lead+f.labels[i]+`="`)
+		}
 	}
 	return families
 }

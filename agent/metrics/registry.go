@@ -1,7 +1,6 @@
 package metrics
 
 import (
-	"bufio"
 	"io"
 	"net/http"
 	"slices"
@@ -53,13 +52,13 @@ func (r registry) forget(target string) {
 }
 
 // writeText writes the registry's families.
-func (r registry) writeText(w *bufio.Writer, open bool) {
+func (r registry) writeText(w io.Writer, open bool) {
 	format := expfmt.NewFormat(expfmt.TypeTextPlain)
 	if open {
 		format = expfmt.NewFormat(expfmt.TypeOpenMetrics)
 	}
 	families, _ := r.Gather() // what could be gathered
-	out := expfmt.NewEncoder(struct{ io.Writer }{w}, format)
+	out := expfmt.NewEncoder(w, format)
 	for _, f := range families {
 		if out.Encode(f) != nil {
 			return

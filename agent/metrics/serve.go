@@ -79,33 +79,29 @@ func (m *Metrics) serveText(w http.ResponseWriter, r *http.Request, f format) {
 	w.Header().Add("Vary", "Accept, Accept-Encoding")
 	e := m.encoders.Get().(*encoder)
 	defer m.encoders.Put(e)
-	defer e.w.Reset(nil)
-	e.open = f == openMetrics
 	if !acceptsGzip(r) {
-		e.w.Reset(w)
+		e.start(w, f == openMetrics)
 		m.writeText(e)
 		return
 	}
 	w.Header().Set("Content-Encoding", "gzip")
 	e.gzip.Reset(w)
 	defer e.gzip.Close()
-	e.w.Reset(e.gzip)
+	e.start(e.gzip, f == openMetrics)
 	m.writeText(e)
 }
 
-// writeText writes everything. Its errors are those of the connection, of
-// which nobody is left to tell.
 func (m *Metrics) writeText(e *encoder) {
-	clear(e.samples.addresses)
 	states := m.all()
 	for _, f := range m.families {
 		e.write(f, states)
 	}
-	m.registry.writeText(e.w, e.open)
+	m.registry.writeText(e, e.open)
 	if e.open {
-		e.w.WriteString("# EOF\n")
+		e.text = append(e.text, "# EOF\n"...)
 	}
-	e.w.Flush()
+	e.flush()
+	e.w = nil
 }
 
 func acceptsGzip(r *http.Request) bool {
