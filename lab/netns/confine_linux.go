@@ -53,22 +53,24 @@ func confine(args []string) error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("no_new_privs: %w", err)
 	}
-	// Changing the user clears the capabilities; exec ends the other threads,
-	// which still have theirs.
-	for _, call := range [][2]uintptr{{unix.SYS_SETGROUPS, 0}, {unix.SYS_SETRESGID, nobody}, {unix.SYS_SETRESUID, nobody}} {
-		id := call[1]
-		if call[0] == unix.SYS_SETGROUPS {
-			_, _, errno := unix.RawSyscall(call[0], 0, 0, 0)
-			if errno != 0 {
-				return fmt.Errorf("setgroups: %w", errno)
-			}
-			continue
-		}
-		if _, _, errno := unix.RawSyscall(call[0], id, id, id); errno != 0 {
-			return fmt.Errorf("become %d: %w", id, errno)
-		}
+	if err := becomeNobody(); err != nil {
+		return err
 	}
 	return syscall.Exec("/proc/self/exe", append([]string{args[0]}, args[1:]...), append(os.Environ(), childKey+"="+args[0]))
+}
+
+// becomeNobody changes the user of this thread, which clears its capabilities.
+// The other threads, which keep theirs, do not survive the exec that follows.
+func becomeNobody() error {
+	if _, _, errno := unix.RawSyscall(unix.SYS_SETGROUPS, 0, 0, 0); errno != 0 {
+		return fmt.Errorf("leave all groups: %w", errno)
+	}
+	for _, call := range []uintptr{unix.SYS_SETRESGID, unix.SYS_SETRESUID} {
+		if _, _, errno := unix.RawSyscall(call, nobody, nobody, nobody); errno != 0 {
+			return fmt.Errorf("become %d: %w", nobody, errno)
+		}
+	}
+	return nil
 }
 
 // confineUser does the same inside a user namespace, where there is no uid

@@ -18,8 +18,8 @@ type Topology struct {
 	Routers int          // between client and server
 	Links   map[int]Link // by number, 0 being the client's; those not named are plain
 
-	// Twin gives the second router a twin: another way from the first router
-	// to the third one. Equal spreads flows over both ways by their ports
+	// Twin gives the second router a twin: another way, of IPv4 only, from the
+	// first router to the third one. Equal spreads flows over both ways by their ports
 	// (ECMP); else the twin idles until a fault sends traffic its way.
 	Twin, Equal bool
 }
@@ -62,7 +62,7 @@ func (l *Lab) Server() *Namespace { return l.hosts[len(l.hosts)-1] }
 // Hop is the address that answers at a distance of n hops, from 1.
 func (l *Lab) Hop(n int, v6 bool) netip.Addr { return right(n-1, v6) }
 
-// Twin is the address with which the second router's twin answers.
+// TwinHop is the address with which the second router's twin answers.
 func (l *Lab) TwinHop() netip.Addr { return right(twinIn, false) }
 
 // Length is the number of hops to the server.

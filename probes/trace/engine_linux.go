@@ -267,6 +267,9 @@ func (e *engine) hops(proto protocol) []Hop {
 		if p.proto != proto || p.ttl == 0 || p.given || p.reply.Answer == NotSent {
 			continue
 		}
+		if end := e.reach[udp].end; proto == udp && end > 0 && p.ttl > end {
+			continue
+		}
 		i := slices.IndexFunc(hops, func(h Hop) bool { return h.TTL == p.ttl })
 		if i < 0 {
 			hops = append(hops, Hop{TTL: p.ttl, Reply: p.reply})

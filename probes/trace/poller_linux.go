@@ -32,9 +32,12 @@ func newPoller() (*poller, error) {
 		return nil, err
 	}
 	p := &poller{fd: fd, file: os.NewFile(uintptr(fd), "epoll")}
-	if p.raw, err = p.file.SyscallConn(); err != nil {
+	if p.raw, err = p.file.SyscallConn(); err == nil {
+		err = p.file.SetReadDeadline(time.Time{}) // an error if the runtime cannot wait for it
+	}
+	if err != nil {
 		p.file.Close()
-		return nil, err
+		return nil, fmt.Errorf("wait for an epoll descriptor: %w", err)
 	}
 	return p, nil
 }

@@ -69,26 +69,23 @@ func (s socket) prepare(ttl int) error {
 		}
 	}
 	if !s.udp {
-		// Linger for no time: close resets a connection that came about, and
-		// sends nothing for one that did not. So no TIME_WAIT stays here, and
-		// nothing stays at the target: a SYN/ACK that arrives after the socket
-		// is closed is answered with a reset by the kernel, which frees the
-		// half-open connection there.
-		if err := unix.SetsockoptLinger(s.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}); err != nil {
+		if err := s.leaveNothing(); err != nil {
 			return err
 		}
 	}
 	if ttl > 0 {
 		return s.setTTL(ttl)
 	}
-	// The source port is left to connect, which unlike bind does not reserve
-	// it: connections to other addresses may have the same one. That every TTL
-	// gets a port of its own cannot be helped, since two sockets cannot have
-	// the same four addresses and ports: each TTL is a flow of its own, and
-	// where flows are spread over several ways (ECMP) neighboring TTLs may
-	// show routers of different ways. A hop therefore has a set of addresses,
-	// and the Paris pass shows the way of one flow.
 	return nil
+}
+
+// leaveNothing makes close reset a connection that came about, and send nothing
+// for one that did not (it lingers for no time). So no TIME_WAIT stays here, and
+// nothing stays at the target: a SYN/ACK that arrives after the socket is closed
+// is answered with a reset by the kernel, which frees the half-open connection
+// there.
+func (s socket) leaveNothing() error {
+	return unix.SetsockoptLinger(s.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 }
 
 func (s socket) setTTL(ttl int) error {
@@ -99,7 +96,17 @@ func (s socket) setTTL(ttl int) error {
 }
 
 // send asks the kernel for a connection, which makes it send a SYN; or sends a
-// datagram. An error is this host's own: it has no route, or a policy (such as
+// datagram.
+//
+// The source port is left to connect, which unlike bind does not reserve it:
+// connections to other addresses may have the same one. That every TTL gets a
+// port of its own cannot be helped, since two sockets cannot have the same
+// four addresses and ports: each TTL is a flow of its own, and where flows are
+// spread over several ways (ECMP) neighboring TTLs may show routers of
+// different ways. A hop therefore has a set of addresses, and the Paris pass
+// shows the way of one flow.
+//
+// An error is this host's own: it has no route, or a policy (such as
 // a cgroup's BPF program) forbids it, or it has no free port.
 func (s socket) send(to unix.Sockaddr) error {
 	err := unix.Connect(s.fd, to)
