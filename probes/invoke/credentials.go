@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -81,7 +82,7 @@ func (c *Credentials) Get(ctx context.Context, profile, region string, timeout t
 	if k.fresh(time.Now()) {
 		return k.creds, nil
 	}
-	creds, err := c.fetch(ctx, profile, region, timeout)
+	creds, err := c.fetch(ctx, profile, region)
 	switch {
 	case err == nil:
 		k.creds, k.fetched = creds, time.Now()
@@ -117,10 +118,10 @@ func (c *Credentials) of(profile string) *keptCredentials {
 	return k
 }
 
-// fetch goes through the default chain. The SDK's own cache detaches a fetch
-// from its context, so every connection is bounded by the HTTP client, too.
-func (c *Credentials) fetch(ctx context.Context, profile, region string, timeout time.Duration) (aws.Credentials, error) {
-	cfg, err := c.chain(ctx, profile, region, timeout)
+// fetch goes through the default chain, once: who is due again soon need not
+// insist.
+func (c *Credentials) fetch(ctx context.Context, profile, region string) (aws.Credentials, error) {
+	cfg, err := c.chain(ctx, profile, region)
 	if err != nil {
 		return aws.Credentials{}, newCredentialsFault(err, profile)
 	}
@@ -135,14 +136,18 @@ func (c *Credentials) fetch(ctx context.Context, profile, region string, timeout
 // network. The SDK's own client is needed, since it alone takes AWS_CA_BUNDLE;
 // but for the instance metadata it dials by itself, and the container
 // endpoints are not asked with it. These two get a plain one.
-func (c *Credentials) chain(ctx context.Context, profile, region string, timeout time.Duration) (aws.Config, error) {
-	own := awshttp.NewBuildableClient().WithTimeout(timeout).WithTransportOptions(func(t *http.Transport) {
-		t.DialContext, t.DisableKeepAlives, t.Proxy = c.network.DialContext, true, proxyOf
+func (c *Credentials) chain(ctx context.Context, profile, region string) (aws.Config, error) {
+	dial := func(dialing context.Context, network, address string) (net.Conn, error) {
+		return c.dial(ctx, dialing, network, address)
+	}
+	own := awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+		t.DialContext, t.DisableKeepAlives, t.Proxy = dial, true, proxyOf
 	})
-	plain := &http.Client{Timeout: timeout, Transport: &http.Transport{DialContext: c.network.DialContext, DisableKeepAlives: true}}
+	plain := &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
 	options := []func(*config.LoadOptions) error{
-		config.WithHTTPClient(own), config.WithRegion(region), config.WithRetryMaxAttempts(2),
-		config.WithEndpointCredentialOptions(func(o *endpointcreds.Options) { o.HTTPClient = plain }),
+		config.WithHTTPClient(own), config.WithRegion(region),
+		config.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} }),
+		config.WithEndpointCredentialOptions(func(o *endpointcreds.Options) { o.HTTPClient, o.Retryer = plain, aws.NopRetryer{} }),
 	}
 	if profile != "" {
 		options = append(options, config.WithSharedConfigProfile(profile))
@@ -152,9 +157,37 @@ func (c *Credentials) chain(ctx context.Context, profile, region string, timeout
 		return cfg, err
 	}
 	cfg.HTTPClient = plain
-	metadata := imds.NewFromConfig(cfg)
+	metadata := imds.NewFromConfig(cfg, func(o *imds.Options) { o.Retryer = aws.NopRetryer{} })
 	options = append(options, config.WithEC2RoleCredentialOptions(func(o *ec2rolecreds.Options) { o.Client = metadata }))
 	return config.LoadDefaultConfig(ctx, options...)
+}
+
+// dial connects for a fetch, and ends the connection with it. The SDK detaches
+// what it does from the context that it is given, so that a fetch given up
+// would go on by itself.
+func (c *Credentials) dial(fetch, dialing context.Context, network, address string) (net.Conn, error) {
+	dialing, cancel := context.WithCancel(dialing)
+	defer cancel()
+	defer context.AfterFunc(fetch, cancel)()
+	if err := fetch.Err(); err != nil {
+		return nil, err
+	}
+	conn, err := c.network.DialContext(dialing, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return &endingConn{conn, context.AfterFunc(fetch, func() { conn.Close() })}, nil
+}
+
+// An endingConn ends when the fetch does that it was made for.
+type endingConn struct {
+	net.Conn
+	forget func() bool
+}
+
+func (c *endingConn) Close() error {
+	c.forget()
+	return c.Conn.Close()
 }
 
 // proxyOf sends nothing to a proxy that is for this machine alone: the
