@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -189,7 +190,13 @@ func (a *Agent) bindAll(targets []*probes.Target, old []*walk) ([]*walk, error) 
 func (a *Agent) bindOne(t *probes.Target) (*walk, error) {
 	w := &walk{target: t, steps: make([]step, len(a.kinds))}
 	var errs []error
+	if missing := a.missing(t); len(missing) > 0 {
+		errs = append(errs, fmt.Errorf("kinds: those listed stand on %s: list them too", strings.Join(missing, ", ")))
+	}
 	for i, construct := range a.bind {
+		if !t.Runs(a.kinds[i].Name) {
+			continue
+		}
 		p, err := construct(t)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", a.kinds[i].Name, err))
@@ -197,6 +204,24 @@ func (a *Agent) bindOne(t *probes.Target) (*walk, error) {
 		w.steps[i].probe = p
 	}
 	return w, errors.Join(errs...)
+}
+
+// missing returns the kinds that the target's kinds stand on and that are not
+// among them: a lane is walked from its lowest step on, and without lookups
+// there are no lanes.
+func (a *Agent) missing(t *probes.Target) (missing []string) {
+	top := a.lanes
+	for i, k := range a.kinds {
+		if t.Runs(k.Name) && k.Per == probes.PerLane {
+			top = i
+		}
+	}
+	for i, k := range a.kinds {
+		if i <= top && (i == a.lanes || k.Per == probes.PerLane) && !t.Runs(k.Name) {
+			missing = append(missing, k.Name)
+		}
+	}
+	return missing
 }
 
 // Status returns the latest round of each target, in the order of the

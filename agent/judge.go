@@ -83,8 +83,17 @@ func (j judge) succeeded(seen probes.Evidence) []probes.Observation {
 	return found
 }
 
-// verdict fills in the round's verdict from its evidence and findings.
+// walks reports whether the target's lanes are walked at all, or only looked
+// up.
+func (j judge) walks(t *probes.Target) bool { return slices.ContainsFunc(j.onLane, t.Runs) }
+
+// verdict fills in the round's verdict from its evidence and findings. Lanes on
+// which nothing is tried are not counted: that they work could not be said.
 func (j judge) verdict(r *Round) {
+	if !j.walks(r.Evidence.Target) {
+		r.Verdict = j.weigh(r)
+		return
+	}
 	for _, lane := range r.Evidence.Lanes {
 		if !lane.Answered {
 			continue
@@ -107,7 +116,7 @@ func (j judge) weigh(r *Round) Verdict {
 		return Degraded
 	case r.refused():
 		return Reachable
-	case len(j.blamed(r.Evidence)) > 0 && r.Working == 0 && r.Failing == r.Paths:
+	case len(j.blamed(r.Evidence)) > 0 && j.nothingWorks(r):
 		return Unreachable
 	case len(j.blamed(r.Evidence)) > 0:
 		return Degraded
@@ -119,12 +128,21 @@ func (j judge) weigh(r *Round) Verdict {
 	return Reachable
 }
 
+// nothingWorks reports whether no lane that callers take works or could; where
+// no lane is walked, whether no lookup went well.
+func (j judge) nothingWorks(r *Round) bool {
+	if j.walks(r.Evidence.Target) {
+		return r.Working == 0 && r.Failing == r.Paths
+	}
+	return len(r.Evidence.Ended(j.lookup, probes.OK)) == 0
+}
+
 // allWell reports whether all lookups and all lanes that callers take, of
 // which there must be one, went well.
 func (j judge) allWell(r *Round) bool {
 	lookups := r.Evidence.Of(j.lookup)
 	bad := slices.ContainsFunc(lookups, func(o probes.Observation) bool { return o.Outcome != probes.OK })
-	return len(lookups) > 0 && !bad && (r.Working == r.Paths && r.Paths > 0 || len(j.onLane) == 0)
+	return len(lookups) > 0 && !bad && (r.Working == r.Paths && r.Paths > 0 || !j.walks(r.Evidence.Target))
 }
 
 // diagnose applies all rules to the evidence, and the agent's own to what they
@@ -135,6 +153,7 @@ func (a *Agent) diagnose(seen probes.Evidence, interrupted bool) []probes.Findin
 	for _, r := range a.rules[:own] {
 		found = append(found, a.apply(r, seen)...)
 	}
+	a.contain("refining the findings", func() { found = probes.Refine(a.kinds, seen, found) })
 	if want := seen.Target.Expect.Finding; want != "" {
 		missing := a.apply(a.rules[own], seen)
 		if len(missing) == 0 {

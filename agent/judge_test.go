@@ -101,6 +101,66 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
+// A target may name the kinds to run. The verdict covers these and says so.
+func TestKinds(t *testing.T) {
+	const ok, refused = probes.OK, probes.Refused
+	for _, tt := range []struct {
+		name     string
+		kinds    []string
+		lookups  []probes.Outcome
+		want     string // verdict: kinds that ran
+		sentence string
+	}{
+		{"all", nil, []probes.Outcome{ok}, "unreachable: resolve connect trace handshake", "the path fails"},
+		{"none above connect", []string{"resolve", "connect"}, []probes.Outcome{ok}, "reachable: resolve connect", "the path works"},
+		{"one beside the lanes", []string{"resolve", "trace"}, []probes.Outcome{ok}, "reachable: resolve trace", "every name resolves"},
+		{"lookups", []string{"resolve"}, []probes.Outcome{ok, ok}, "reachable: resolve", "every name resolves"},
+		{"lookups, one fails", []string{"resolve"}, []probes.Outcome{ok, refused}, "degraded: resolve", "not all is well with the names"},
+		{"lookups, all fail", []string{"resolve"}, []probes.Outcome{refused, refused}, "unreachable: resolve", "no name leads to an address"},
+		{"lookups, none could be made", []string{"resolve"}, []probes.Outcome{probes.Fault}, "unknown: resolve", "it could not be tried"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			lookup := func(context.Context, probes.Evidence, *probes.Line) (obs []probes.Observation) {
+				for i, o := range tt.lookups {
+					obs = append(obs, probes.Observation{Resolver: fmt.Sprint(i), Outcome: o})
+				}
+				return obs
+			}
+			orders := target("orders")
+			orders.Kinds = tt.kinds
+			r := checkTarget(t, orders, opens(lookup, lanes(1)), kind("connect", probes.PerLane, ends(ok)),
+				kind("trace", probes.PerTarget, ends(ok)), kind("handshake", probes.PerLane, ends(refused)))
+			if got := string(r.Verdict) + ": " + strings.Join(r.Evidence.Kinds(), " "); got != tt.want {
+				t.Errorf("got  %s\nwant %s", got, tt.want)
+			}
+			if got := r.Sentence(); got != tt.sentence {
+				t.Errorf("%q, want %q", got, tt.sentence)
+			}
+		})
+	}
+}
+
+// A kind that stands on others is of no use without them.
+func TestKindsStandOnOthers(t *testing.T) {
+	kinds := []probes.Kind{
+		opens(ends(probes.OK), lanes(1)), kind("connect", probes.PerLane, ends(probes.OK)),
+		kind("trace", probes.PerTarget, ends(probes.OK)), kind("handshake", probes.PerLane, ends(probes.OK)),
+	}
+	for listed, want := range map[string]string{
+		"handshake":                 `target "orders": kinds: those listed stand on resolve, connect: list them too`,
+		"resolve handshake":         `target "orders": kinds: those listed stand on connect: list them too`,
+		"trace":                     `target "orders": kinds: those listed stand on resolve: list them too`,
+		"connect resolve handshake": "",
+	} {
+		orders := target("orders")
+		orders.Kinds = strings.Fields(listed)
+		_, err := New([]*probes.Target{orders}, kinds, probes.System{}, Options{})
+		if got := fmt.Sprint(err); got != want && (want != "" || err != nil) {
+			t.Errorf("%s: %s, want %s", listed, got, want)
+		}
+	}
+}
+
 func verdictAndFindings(r Round) string {
 	text := string(r.Verdict) + ":"
 	for _, f := range r.Findings {

@@ -62,6 +62,10 @@ func (r Round) Sentence() string {
 		return "not walked yet"
 	case r.refused():
 		return "refused, exactly as expected"
+	case r.Paths == 0 && r.Verdict == Reachable:
+		return "every name resolves"
+	case r.Paths == 0 && r.Verdict == Degraded:
+		return "not all is well with the names"
 	case r.Paths == 0 && r.Verdict == Unknown:
 		return "it could not be tried"
 	case r.Paths == 0:

@@ -64,6 +64,7 @@ func (d *decoder) checkTarget(t *probes.Target, path string) {
 	d.checkSecret(t.APIKey, join(path, "api_key"))
 	d.checkExpect(t, path)
 	d.checkRecognize(t, path)
+	d.checkKinds(t, path)
 	d.checkPair(path, "client_certificate", "certificate", "key")
 	d.checkTwice(join(path, "resolvers"), len(t.Resolvers), func(i int) any { return t.Resolvers[i] })
 	d.checkTwice(join(path, "endpoint.addresses"), len(t.Endpoint.Addresses), func(i int) any { return t.Endpoint.Addresses[i] })
@@ -224,6 +225,19 @@ func (d *decoder) checkExpect(t *probes.Target, path string) {
 			d.complain(join(at, key), "goes with an answer that is good: with finding, this caller must be refused")
 		}
 	}
+}
+
+// checkKinds looks at the kinds as words; what they need of each other is known
+// to those who bind them.
+func (d *decoder) checkKinds(t *probes.Target, path string) {
+	at := join(path, "kinds")
+	if d.given(at) && len(t.Kinds) == 0 && !d.wrong[at] {
+		d.complain(at, "must not be empty")
+	}
+	if d.given(at) && d.given(join(path, "expect.finding")) {
+		d.complain(at, "goes with no expect.finding: whether a caller is refused shows when all kinds have run")
+	}
+	d.checkTwice(at, len(t.Kinds), func(i int) any { return t.Kinds[i] })
 }
 
 func (d *decoder) checkRecognize(t *probes.Target, path string) {

@@ -172,6 +172,14 @@ func TestChecks(t *testing.T) {
 				`config.yaml:8:9: targets[0].recognize[2].finding: is missing`,
 				`config.yaml:8:31: targets[0].recognize[2].header: "X Error: y" is not a header's name and value with a colon between (an example: X-Error: key-missing)`,
 				"config.yaml:8:51: targets[0].recognize[2].body: not a regular expression: invalid character class range: `z-a`"}},
+		"kinds name kinds of probe, each once": {
+			domain + "    kinds: [resolve, conect, resolve]\n  - {name: b, kind: custom-domain, domain: b.example, kinds: []}\n" +
+				"  - {name: c, kind: custom-domain, domain: c.example, kinds: [resolve], expect: {finding: throttled}}",
+			[]string{
+				`config.yaml:5:22: targets[0].kinds[1]: "conect" is not a kind of probe (did you mean "connect"?): one of resolve, connect, trace`,
+				`config.yaml:5:30: targets[0].kinds[2]: resolve is listed twice`,
+				`config.yaml:6:62: targets[1].kinds: must not be empty`,
+				`config.yaml:7:62: targets[2].kinds: goes with no expect.finding: whether a caller is refused shows when all kinds have run`}},
 		"paces name kinds of probe, once per mistake": {
 			"pace: {tracing: , trace: 50ms}\n" + domain + "    pace: {conect: 1m}",
 			[]string{
@@ -201,7 +209,7 @@ func TestChecks(t *testing.T) {
 				`config.yaml:8:5: targets[0].listen: unknown key here (it belongs at the top level)`,
 				`config.yaml:9:5: targets[0].hostname: unknown key (did you mean "domain"?)`,
 				`config.yaml:10:5: targets[0].ca_file: unknown key here (it belongs in targets[].trust)`,
-				`config.yaml:11:5: targets[0].qqq: unknown key (one of name, kind, api, region, dns_suffix, domain, stage, path, method, via, endpoint, resolvers, port, sign, profile, api_key, headers, body, expect, recognize, follow_up, key_exchange, trust, client_certificate, every, while_failing, timeout, pace)`}},
+				`config.yaml:11:5: targets[0].qqq: unknown key (one of name, kind, api, region, dns_suffix, domain, stage, path, method, via, endpoint, resolvers, port, sign, profile, api_key, headers, body, expect, recognize, follow_up, key_exchange, trust, client_certificate, every, while_failing, timeout, pace, kinds)`}},
 		"nothing": {
 			"# nothing\n", []string{`config.yaml:1:1: targets: is missing: the file is empty ('vpcprobe config init' prints one to start from)`}},
 		"no targets": {

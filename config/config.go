@@ -62,7 +62,7 @@ type Options struct {
 	Path     string            // the configuration file, or env:NAME for its text in the environment
 	Env      []string          // the environment, as from os.Environ
 	Flags    map[string]string // values given on the command line, by key: "log.level"
-	Kinds    []string          // the kinds of probe that pace may name; nil means any
+	Kinds    []string          // the kinds of probe that pace and kinds may name; nil means any
 	Findings []string          // the findings that expect and recognize may name; nil means any
 }
 

@@ -19,7 +19,7 @@ type field struct {
 	Enum              []string
 	Pattern           string
 	Min, Max          string
-	Format            string // file, host, regexp, resolver, finding or listen
+	Format            string // file, host, regexp, resolver, finding, kind or listen
 
 	Type  reflect.Type
 	index int // in the struct

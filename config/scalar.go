@@ -70,6 +70,8 @@ func (d *decoder) text(s string, f field, folder string) (string, error) {
 		return s, listenable(s)
 	case "finding":
 		return s, d.knownFinding(s)
+	case "kind":
+		return s, d.knownKind(s)
 	}
 	return s, nil
 }
@@ -293,6 +295,13 @@ func (d *decoder) knownFinding(s string) error {
 		return nil
 	}
 	return fmt.Errorf("%s is not a finding%s: vpcprobe explain lists them", quote(s), Suggest(s, d.findings))
+}
+
+func (d *decoder) knownKind(s string) error {
+	if d.kinds == nil || slices.Contains(d.kinds, s) {
+		return nil
+	}
+	return fmt.Errorf("%s is not a kind of probe%s: one of %s", quote(s), Suggest(s, d.kinds), strings.Join(d.kinds, ", "))
 }
 
 // quote shows a piece of the file in a message: short, on one line, and

@@ -132,6 +132,8 @@ func (s schema) scalar(f field) object {
 		return object{"enum": orNull(f.Enum)}
 	case f.Format == "finding" && s.findings != nil:
 		return object{"enum": orNull(s.findings)}
+	case f.Format == "kind" && s.kinds != nil:
+		return object{"enum": orNull(s.kinds)}
 	}
 	return text(f)
 }

@@ -54,7 +54,7 @@ func judge(t testing.TB, s *jsonschema.Schema, text string) error {
 }
 
 func TestSchemaAcceptsWhatLoads(t *testing.T) {
-	s := compile(t, []string{"trace", "invoke"}, []string{"throttled", "api-key-missing"})
+	s := compile(t, []string{"resolve", "connect", "trace", "invoke"}, []string{"throttled", "api-key-missing"})
 	orders, err := os.ReadFile("testdata/orders.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -70,7 +70,7 @@ func TestSchemaAcceptsWhatLoads(t *testing.T) {
 		"targets: [{name: '${env:N}', kind: '${env:K}', domain: x.example}]",
 	} {
 		if _, err := Load(Options{
-			Path: write(t, text), Kinds: []string{"trace", "invoke"}, Findings: []string{"throttled", "api-key-missing"},
+			Path: write(t, text), Kinds: []string{"resolve", "connect", "trace", "invoke"}, Findings: []string{"throttled", "api-key-missing"},
 			Env: []string{"E=1s", "F=true", "N=1", "L=info", "K=custom-domain"},
 		}); err != nil {
 			t.Errorf("Load: %v\n%s", err, text)

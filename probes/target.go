@@ -17,8 +17,8 @@ import (
 // Schema and its documents are made from them. config is the key, doc what it
 // means, default what applies when it is absent; required, enum, pattern, min,
 // max and format say what is accepted. The formats are file (a path, relative
-// to the configuration file), host, regexp (RE2), resolver, finding and
-// variable (of the environment).
+// to the configuration file), host, regexp (RE2), resolver, finding, kind
+// (of probe) and variable (of the environment).
 type Target struct {
 	Name   string     `config:"name" required:"true" pattern:"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$" doc:"Label of the target in output and metrics; unique."`
 	Kind   TargetKind `config:"kind" enum:"private-api,custom-domain" default:"private-api" doc:"What is called: a private-api through its VPC endpoint, or a custom-domain: any HTTPS host, such as a regional or private custom domain or a load balancer in front of the endpoint."`
@@ -53,7 +53,11 @@ type Target struct {
 	WhileFailing time.Duration            `config:"while_failing" min:"100ms" example:"5s" doc:"How often to walk it while it is not reachable; the same as every unless given."`
 	Timeout      time.Duration            `config:"timeout" min:"10ms" example:"5s" doc:"The bound on each step: one lookup, connection, handshake or request; the file's own timeout unless given."`
 	Pace         map[string]time.Duration `config:"pace" min:"100ms" example:"trace: 5m" doc:"How often to run single kinds of probe, by their names."`
+	Kinds        []string                 `config:"kinds" format:"kind" example:"resolve" doc:"The kinds of probe to run, and no others: resolve and as many of the layers above it as the verdict is to cover. All of them unless given."`
 }
+
+// Runs reports whether the target's configuration asks for a kind of probe.
+func (t *Target) Runs(kind string) bool { return len(t.Kinds) == 0 || slices.Contains(t.Kinds, kind) }
 
 // TargetKind says what a target is.
 type TargetKind string
