@@ -263,10 +263,13 @@ func (a *Agent) Check(ctx context.Context, names []string, progress func(Step)) 
 		return nil, err
 	}
 	var telling sync.Mutex
-	tell := func(s Step) {
-		telling.Lock()
-		defer telling.Unlock()
-		progress(s)
+	tellOf := func(position int) func(Step) {
+		return func(s Step) {
+			telling.Lock()
+			defer telling.Unlock()
+			s.Position = position
+			progress(s)
+		}
 	}
 	rounds := make([]Round, len(walks))
 	places := make(chan struct{}, a.limit)
@@ -275,7 +278,7 @@ func (a *Agent) Check(ctx context.Context, names []string, progress func(Step)) 
 		wg.Go(func() {
 			places <- struct{}{}
 			defer func() { <-places }()
-			rounds[i] = a.stride(ctx, w.once(), tell).walkAll()
+			rounds[i] = a.stride(ctx, w.once(), tellOf(i)).walkAll()
 		})
 	}
 	wg.Wait()

@@ -49,6 +49,7 @@ var Verdicts = []Verdict{Reachable, Degraded, Unreachable, Unknown}
 // A Step is told when a kind has run on all lanes of a target.
 type Step struct {
 	Target       *probes.Target
+	Position     int // of the target among those that are checked, from 0
 	Kind         string
 	Observations []probes.Observation
 	Lanes        []probes.Lane // the lanes walked, once they are known

@@ -369,7 +369,10 @@ func (s *stride) settle(i int, ran bool, obs []probes.Observation) {
 	s.moved.Broadcast()
 	for ; s.told < len(s.steps) && s.settled.has(s.told); s.told++ {
 		if s.tell != nil && s.ran.has(s.told) {
-			s.tell(Step{s.target, s.kinds[s.told].Name, s.obs[s.told], s.before.Lanes, s.told == s.last()})
+			s.tell(Step{
+				Target: s.target, Kind: s.kinds[s.told].Name, Observations: s.obs[s.told],
+				Lanes: s.before.Lanes, Last: s.told == s.last(),
+			})
 		}
 	}
 }

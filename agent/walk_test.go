@@ -357,7 +357,14 @@ func TestCheckOfUnknownNames(t *testing.T) {
 	if err == nil || err.Error() != "no target is called \"order\"\nno target is called \"cart\"" {
 		t.Error(err)
 	}
-	rounds, err := a.Check(t.Context(), []string{"carts"}, func(Step) {})
+	positions := map[string]int{}
+	if _, err := a.Check(t.Context(), nil, func(s Step) { positions[s.Target.Name] = s.Position }); err != nil || positions["orders"] != 0 || positions["carts"] != 1 {
+		t.Errorf("%v, %v", err, positions)
+	}
+	rounds, err := a.Check(t.Context(), []string{"carts"}, func(s Step) { positions[s.Target.Name] = s.Position })
+	if positions["carts"] != 0 {
+		t.Error(positions)
+	}
 	if err != nil || len(rounds) != 1 || rounds[0].Evidence.Target.Name != "carts" {
 		t.Errorf("%v, %v", rounds, err)
 	}

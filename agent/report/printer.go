@@ -47,6 +47,7 @@ type printer struct {
 	style  Style
 	width  int
 	indent string // before labels
+	begun  bool   // something was printed
 	err    error
 }
 
@@ -68,6 +69,7 @@ func (p *printer) line(format string, args ...any) {
 	if p.style.ASCII {
 		text = toASCII(text)
 	}
+	p.begun = true
 	_, p.err = io.WriteString(p.w, text+"\n")
 }
 
@@ -104,10 +106,12 @@ func (p *printer) row(r row, who, took int) {
 	if took > 0 {
 		lead += "  " + strings.Repeat(" ", took-width(r.took)) + p.faint(r.took)
 	}
-	lead += "  "
-	column := 5 + p.signWidth() + who
+	column := 3 + p.signWidth() + who
 	if took > 0 {
 		column += 2 + took
+	}
+	if who+took > 0 {
+		lead, column = lead+"  ", column+2
 	}
 	if p.width-column < minWidth/2 { // too narrow a column to read
 		p.line("%s", lead)

@@ -10,6 +10,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -22,46 +23,38 @@ import (
 type Report struct {
 	p       *printer
 	started time.Time
-	blocks  []*block // of the targets, in the order in which they came
-	current int      // the block that streams; those before it are complete
+	blocks  map[int]*block // by the position of the target
+	current int            // the position that streams; those before it are complete
 }
 
 // A block is what was seen of one target. Only one streams; the others wait.
 type block struct {
-	target *probes.Target
-	steps  []agent.Step // not printed yet
-	begun  bool         // its heading was printed
-	ended  bool         // its last step has come
+	steps []agent.Step // not printed yet
+	begun bool         // its heading was printed
+	ended bool         // its last step has come
 }
 
 // New returns a report that is written to w.
 func New(w io.Writer, style Style) *Report {
-	return &Report{p: newPrinter(w, style), started: time.Now()}
+	return &Report{p: newPrinter(w, style), started: time.Now(), blocks: map[int]*block{}}
 }
 
 // Step prints a step, or keeps it until its target's turn.
 func (r *Report) Step(s agent.Step) {
-	b := r.block(s.Target)
+	b := r.blocks[s.Position]
+	if b == nil {
+		b = &block{}
+		r.blocks[s.Position] = b
+	}
 	b.steps = append(b.steps, s)
 	b.ended = b.ended || s.Last
 	r.stream()
 }
 
-func (r *Report) block(t *probes.Target) *block {
-	for _, b := range r.blocks {
-		if b.target == t {
-			return b
-		}
-	}
-	b := &block{target: t}
-	r.blocks = append(r.blocks, b)
-	return b
-}
-
 // stream prints what has come of the current target, and of the next ones if
 // it is complete.
 func (r *Report) stream() {
-	for ; r.current < len(r.blocks); r.current++ {
+	for ; r.blocks[r.current] != nil; r.current++ {
 		b := r.blocks[r.current]
 		r.print(b)
 		if !b.ended {
@@ -71,11 +64,11 @@ func (r *Report) stream() {
 }
 
 func (r *Report) print(b *block) {
-	if !b.begun {
-		if r.current > 0 {
+	if !b.begun && len(b.steps) > 0 {
+		if r.p.begun {
 			r.p.line("")
 		}
-		r.heading(b.target)
+		r.heading(b.steps[0].Target)
 		b.begun = true
 	}
 	for _, s := range b.steps {
@@ -148,10 +141,11 @@ func (r *Report) step(s agent.Step) {
 // target, and last the finding to mend first. It returns the first error of
 // writing.
 func (r *Report) Finish(rounds []agent.Round) error {
-	for _, b := range r.blocks {
-		b.ended = true
+	for _, position := range slices.Sorted(maps.Keys(r.blocks)) {
+		if position >= r.current {
+			r.print(r.blocks[position])
+		}
 	}
-	r.stream()
 	for _, round := range rounds {
 		r.p.line("")
 		r.verdict(round)

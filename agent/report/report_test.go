@@ -121,7 +121,7 @@ func refused() ([]agent.Step, agent.Round) {
 	o.Name = "api.example.com"
 	obs := []probes.Observation{o}
 	lanes := []probes.Lane{{Via: probes.ViaDomain, Addr: addr(4), Answered: true}}
-	return []agent.Step{{Target: carts, Kind: "connect", Observations: obs, Lanes: lanes, Last: true}}, agent.Round{
+	return []agent.Step{{Target: carts, Position: 1, Kind: "connect", Observations: obs, Lanes: lanes, Last: true}}, agent.Round{
 		Evidence: probes.Evidence{Target: carts, Lanes: lanes}.With("connect", obs), Verdict: agent.Reachable, Started: time.Now(), Paths: 1, Failing: 1,
 		Findings: []probes.Finding{{Rule: &probes.Rule{ID: "refused", Title: "Nothing listens on the port"}, Certainty: probes.Certain, Expected: true}},
 	}
@@ -135,9 +135,9 @@ func show(t *testing.T, style Style) string {
 		r := New(&b, style)
 		steps, first := broken()
 		other, second := refused()
+		r.Step(other[0])
 		r.Step(steps[0])
 		r.Step(steps[1])
-		r.Step(other[0])
 		for _, s := range steps[2:] {
 			r.Step(s)
 		}
@@ -204,17 +204,20 @@ func TestStyles(t *testing.T) {
 	}
 }
 
-// The target that came first streams; the others wait for their turn.
+// The first target streams, whichever comes first; the others wait for their turn.
 func TestStreaming(t *testing.T) {
 	var b strings.Builder
 	r := New(&b, Style{})
 	steps, _ := broken()
 	other, _ := refused()
+	r.Step(other[0])
+	if b.Len() > 0 {
+		t.Error("the second target did not wait for the first")
+	}
 	r.Step(steps[0])
 	if !strings.Contains(b.String(), "NXDOMAIN") {
 		t.Error("the first step was not printed at once")
 	}
-	r.Step(other[0])
 	if strings.Contains(b.String(), "carts") {
 		t.Error("the second target did not wait")
 	}

@@ -31,7 +31,7 @@ func condense(s agent.Step) []row {
 			well++
 		}
 	}
-	var rows []row
+	var rows, last []row
 	shown := map[probes.Outcome]int{}
 	told := map[probes.Via]bool{}
 	for _, o := range s.Observations {
@@ -45,7 +45,7 @@ func condense(s agent.Step) []row {
 			rows = append(rows, one(s, o))
 		case o.Outcome == probes.Skipped || o.Outcome == probes.Aborted:
 			if shown[o.Outcome] == 0 {
-				rows = append(rows, idle(s, o))
+				last = append(last, idle(s, o))
 			}
 			shown[o.Outcome]++
 		default:
@@ -60,7 +60,7 @@ func condense(s agent.Step) []row {
 			shown[o.Outcome] = 0
 		}
 	}
-	return rows
+	return append(rows, last...)
 }
 
 // one is the row of a single observation.
@@ -88,7 +88,11 @@ func idle(s agent.Step, o probes.Observation) row {
 	if len(alike) == 1 {
 		return row{mark: none, who: who(s.Target, o), text: text}
 	}
-	return row{mark: none, who: fmt.Sprintf("%d times", len(alike)), text: text}
+	of := "time"
+	if o.Via != "" {
+		of = "path"
+	}
+	return row{mark: none, who: count(len(alike), of), text: text}
 }
 
 // together is the row of all paths of a name form that went well.
