@@ -13,14 +13,17 @@ import (
 // farthest hop, and at most [Options.Silence] (or Patience, if that is longer).
 //
 // It returns an error only if it could not do its work: the agent has no file
-// descriptors left, or ctx ended before anything was certain; then the result
-// says what was learned so far. It starts no goroutine and leaves no socket
+// descriptors left, or ctx ended before anything was certain; then the result,
+// if there is one, says what was learned so far. It starts no goroutine and leaves no socket
 // behind, except the connection that [Options.KeepConn] asks for.
 func Run(ctx context.Context, dst netip.AddrPort, o Options) (*Result, error) {
 	e := &engine{
 		o:       o.withDefaults(),
 		dst:     netip.AddrPortFrom(dst.Addr().Unmap(), dst.Port()),
 		waiting: map[int32]*probe{},
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
 	}
 	var err error
 	if e.poll, err = newPoller(); err != nil {
@@ -109,21 +112,21 @@ func (e *engine) run(ctx context.Context) error {
 	if err := e.sendTTLs(first); err != nil {
 		return err
 	}
-	for ctx.Err() == nil {
-		wake, err := e.advance(time.Now())
-		if err != nil {
-			return err
-		}
-		if len(e.waiting) == 0 && !wake.After(time.Now()) {
-			return nil
-		}
+	for wake := e.start; ; {
 		for _, event := range e.poll.wait(ctx, wake) {
 			if p := e.waiting[event.Fd]; p != nil && e.read(p) {
 				e.finish(p)
 			}
 		}
+		now := time.Now()
+		var err error
+		if wake, err = e.advance(now); err != nil {
+			return err
+		}
+		if ctx.Err() != nil || len(e.waiting) == 0 && !wake.After(now) {
+			return nil
+		}
 	}
-	return nil
 }
 
 // sendDirect sends one SYN with the full TTL, from a source port of its own: a

@@ -38,6 +38,8 @@ func (m *Memory) Changes() int { return m.changes }
 // traces once more, with the UDP control and with the one flow that it used
 // the last time (a Paris pass): only if that flow meets other routers has the
 // path changed, for all others may have been spread over several ways (ECMP).
+// A port that does not open, and for which UDP was traced as well, has shown
+// all that it can.
 func (m *Memory) Trace(ctx context.Context, dst netip.AddrPort, o Options) (*Result, error) {
 	first := m.last == nil
 	o.Prior, o.FlowPort = m.prior, m.port
@@ -47,7 +49,7 @@ func (m *Memory) Trace(ctx context.Context, dst netip.AddrPort, o Options) (*Res
 	if err != nil {
 		return r, err
 	}
-	if !first && !o.Paris && m.differs(r) {
+	if !first && !o.Paris && m.differs(r) && (r.State == Open || !o.Control) {
 		m.learnLength(r, time.Now())
 		o.Prior, o.Paris, o.Control = r.teach(), true, true
 		if r, err = Run(ctx, dst, o); err != nil {

@@ -53,20 +53,25 @@ func (p *poller) add(s socket) error {
 	return unix.EpollCtl(p.fd, unix.EPOLL_CTL_ADD, s.fd, &unix.EpollEvent{Events: events, Fd: int32(s.fd)})
 }
 
-// wait returns what happened, or nothing at the deadline or when ctx ends.
-// Closed sockets leave the set by themselves.
+// wait returns what happened, or nothing at the deadline or when ctx ends. What
+// has happened by then is always returned: where the process was not scheduled
+// for a while, an answer that is there must not count as silence. Closed
+// sockets leave the set by themselves.
 func (p *poller) wait(ctx context.Context, until time.Time) []unix.EpollEvent {
+	n := 0
+	ready := func(uintptr) bool {
+		n, _ = unix.EpollWait(p.fd, p.events[:], 0)
+		return n > 0
+	}
 	p.file.SetReadDeadline(until)
 	// In this order: ctx may end after the check, but then interrupt comes
 	// after the deadline above and moves it.
-	if ctx.Err() != nil {
-		return nil
+	if ctx.Err() == nil {
+		p.raw.Read(ready)
 	}
-	n := 0
-	p.raw.Read(func(fd uintptr) bool {
-		n, _ = unix.EpollWait(int(fd), p.events[:], 0)
-		return n > 0
-	})
+	if n <= 0 {
+		ready(0)
+	}
 	return p.events[:max(n, 0)]
 }
 

@@ -44,6 +44,8 @@ var rows = []struct {
 		verdict: "ICMP GONE (host unreachable) from HOP4 (hop 4)"},
 	{name: "nobody on this link", nobody: true, state: HostUnreachable,
 		verdict: "the target is on this link, and nobody answers ARP or neighbor discovery for it"},
+	{name: "nobody on this link, with patience", nobody: true, patient: 3600 * time.Millisecond, state: HostUnreachable, ends: 0,
+		verdict: "ICMP GONE (host unreachable) from this host itself: nobody answers ARP or neighbor discovery for the next hop"},
 	{name: "dropped by a router", fault: netns.Drop, control: true, state: Filtered, silent: 3,
 		verdict: "last answer from hop 2 (HOP2), silence from hop 3; UDP reaches the target at hop 5: the path is up, TCP 443 is filtered"},
 	{name: "dropped by the target's security group", fault: netns.SecurityGroup, control: true, state: Filtered, silent: 5,
