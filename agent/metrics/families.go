@@ -105,6 +105,11 @@ func declared(m *probes.Metric, kind string) *family {
 
 // targetFamilies are those that every target has.
 func (m *Metrics) targetFamilies() []*family {
+	return slices.Concat(m.walkFamilies(), m.probeFamilies(), m.findingFamilies())
+}
+
+// walkFamilies tell of whole walks.
+func (m *Metrics) walkFamilies() []*family {
 	return []*family{{
 		name: prefix + "verdict", labels: []string{"target", "verdict"},
 		help: "The verdict of the target's latest walk: reachable, degraded, unreachable or unknown. The value is always 1; there is one series per target.",
@@ -128,6 +133,19 @@ func (m *Metrics) targetFamilies() []*family {
 		help:     "How long walks of the target took from the first to the last step, in seconds.",
 		ofTarget: func(s *state, out *samples) { out.histogram(s.took[:], s.sum, s.target) },
 	}, {
+		name: prefix + "last_run_timestamp_seconds", labels: []string{"target"},
+		help:     "When the latest walk of the target ended, in Unix time.",
+		ofTarget: func(s *state, out *samples) { out.timestamp(s.lastRun, s.target) },
+	}, {
+		name: prefix + "last_success_timestamp_seconds", labels: []string{"target"},
+		help:     "When the target was last found reachable, in Unix time. Absent if it never was.",
+		ofTarget: func(s *state, out *samples) { out.timestamp(s.lastSuccess, s.target) },
+	}}
+}
+
+// probeFamilies tell of the kinds of probe.
+func (m *Metrics) probeFamilies() []*family {
+	return []*family{{
 		name: prefix + "success", labels: []string{"target", "kind"},
 		help: "Whether the latest run of the kind of probe went well everywhere that callers go (1) or not (0). Absent if there was nothing to try: what a lower layer broke is not held against a higher one.",
 		ofTarget: func(s *state, out *samples) {
@@ -161,15 +179,12 @@ func (m *Metrics) targetFamilies() []*family {
 		name: prefix + "phase_seconds", labels: []string{"target", "via", "address", "phase"},
 		help:     "How long each phase lasted in the latest walk, in seconds, by name form and address: resolve (without an address; the slowest lookup), connect, credentials, tls, processing, transfer.",
 		ofTarget: m.phaseSeconds,
-	}, {
-		name: prefix + "last_run_timestamp_seconds", labels: []string{"target"},
-		help:     "When the latest walk of the target ended, in Unix time.",
-		ofTarget: func(s *state, out *samples) { out.timestamp(s.lastRun, s.target) },
-	}, {
-		name: prefix + "last_success_timestamp_seconds", labels: []string{"target"},
-		help:     "When the target was last found reachable, in Unix time. Absent if it never was.",
-		ofTarget: func(s *state, out *samples) { out.timestamp(s.lastSuccess, s.target) },
-	}, {
+	}}
+}
+
+// findingFamilies tell what it means.
+func (m *Metrics) findingFamilies() []*family {
+	return []*family{{
 		name: prefix + "finding", labels: []string{"target", "finding", "severity"},
 		help: "A root cause that the evidence points to: 3 certain, 2 likely, 1 possible. 0 for an hour after it cleared, then absent. A refusal that the configuration expects is not shown.",
 		ofTarget: func(s *state, out *samples) {
