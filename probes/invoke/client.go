@@ -172,7 +172,7 @@ func (c *Client) read(a *Answer, reply *reply, call *call, lane probes.Lane) {
 	if reply.status == 0 {
 		return
 	}
-	fill(a, reply, call.secrets)
+	fill(a, reply, call.known())
 	if reply.body != nil {
 		a.Differs = call.differs(reply.body)
 	}
@@ -190,10 +190,17 @@ func (c *Client) read(a *Answer, reply *reply, call *call, lane probes.Lane) {
 // conclude decides how the request ended.
 func (c *Client) conclude(a *Answer, reply *reply, call *call, lane probes.Lane, ctx context.Context) (probes.Outcome, error) {
 	if reply.err != nil {
-		err := errors.New(probes.Scrub(reply.err.Error(), maxMessage, call.secrets...))
+		err := errors.New(probes.Scrub(reply.err.Error(), maxMessage, call.known()...))
 		return networkOutcome(ctx, reply, a.CertAsked), err
 	}
-	return c.want.judge(a, reply)
+	outcome, err := c.want.judge(a, reply)
+	if outcome != probes.OK && a.Message == "" && a.Body == "" {
+		a.Body = excerptOf(reply, call.known())
+	}
+	if err != nil {
+		err = errors.New(probes.Scrub(err.Error(), maxMessage, call.known()...))
+	}
+	return outcome, err
 }
 
 // networkOutcome classifies a request that got no complete answer.

@@ -143,7 +143,7 @@ func (e *expectation) checkBody(body []byte) error {
 			return fmt.Errorf("the body has nothing at %s", want.Path)
 		}
 		if got != want.Value {
-			return fmt.Errorf("the body has %q at %s, not %q", probes.Scrub(got, maxHeader), want.Path, want.Value)
+			return fmt.Errorf("the body has %q at %s, not %q", got, want.Path, want.Value)
 		}
 	}
 	return nil

@@ -27,10 +27,23 @@ func fill(a *Answer, r *reply, secrets []string) {
 	a.ExtendedRequestID = scrub(r.header.Get("X-Amz-Apigw-Id"), maxHeader)
 	message := message(r.body)
 	a.Message = scrub(message, maxMessage)
-	if message == "" {
-		a.Body = scrub(string(r.body[:min(len(r.body), 4*maxExcerpt)]), maxExcerpt)
-	}
 	a.Who = who(r, message)
+	if message == "" && (r.status < 200 || r.status >= 300) {
+		a.Body = excerptOf(r, secrets)
+	}
+}
+
+// longest is the length beyond which nothing is taken for a secret.
+const longest = 4096
+
+// excerptOf is how the body begins. It is scrubbed as a whole before it is
+// cut: half a secret is not recognized as one.
+func excerptOf(r *reply, secrets []string) string {
+	body := r.body
+	if r.size > int64(len(body)) {
+		body = body[:max(0, len(body)-longest)]
+	}
+	return probes.Scrub(string(body), maxExcerpt, secrets...)
 }
 
 func first(h http.Header, names ...string) string {

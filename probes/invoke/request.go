@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -30,6 +31,7 @@ type call struct {
 	request *http.Request
 	body    string
 	secrets []string // whatever must not come back as evidence
+	forms   []string // these, as JSON and URLs write them, too
 	fetch   time.Duration
 	expires time.Time // of the credentials; zero if they do not
 	sent    time.Time
@@ -37,6 +39,29 @@ type call struct {
 	credentials aws.Credentials
 	signedAt    time.Time
 	region      string
+}
+
+// known returns the secrets that the request carries, in the forms in which an
+// answer may repeat them.
+func (k *call) known() []string {
+	if k.forms == nil {
+		k.forms = forms(k.secrets)
+	}
+	return k.forms
+}
+
+// forms adds to secrets how JSON and URLs write them.
+func forms(secrets []string) []string {
+	all := make([]string, 0, 4*len(secrets))
+	for _, s := range secrets {
+		quoted, _ := json.Marshal(s) // a string can always be encoded
+		for _, form := range []string{s, strings.Trim(string(quoted), `"`), strings.ReplaceAll(s, "/", `\/`), url.QueryEscape(s), url.PathEscape(s)} {
+			if !slices.Contains(all, form) {
+				all = append(all, form)
+			}
+		}
+	}
+	return all
 }
 
 // build makes the request and signs it. The call that it returns is never nil.

@@ -117,10 +117,14 @@ func TestHeadersThatAreOurs(t *testing.T) {
 func TestSecretMissing(t *testing.T) {
 	t.Parallel()
 	for name, edit := range map[string]func(*probes.Target){
-		"no file":          func(t *probes.Target) { t.APIKey = probes.Secret{File: "/nowhere/key"} },
-		"a line break":     func(target *probes.Target) { target.APIKey = secret(t, "a\r\nb") },
-		"a header's":       func(t *probes.Target) { t.Headers = []probes.Header{{Name: "X-A", Secret: probes.Secret{Env: "VPCPROBE_NOT_SET"}}} },
-		"a header's break": func(target *probes.Target) { target.Headers = []probes.Header{{Name: "X-A", Secret: secret(t, "a\nb")}} },
+		"no file":      func(t *probes.Target) { t.APIKey = probes.Secret{File: "/nowhere/key"} },
+		"a line break": func(target *probes.Target) { target.APIKey = secret(t, "a\r\nb") },
+		"a header's": func(t *probes.Target) {
+			t.Headers = []probes.Header{{Name: "X-A", Secret: probes.Secret{Env: "VPCPROBE_NOT_SET"}}}
+		},
+		"a header's break": func(target *probes.Target) {
+			target.Headers = []probes.Header{{Name: "X-A", Secret: secret(t, "a\nb")}}
+		},
 	} {
 		w := newWorld(t, says("HTTP/1.1 200 OK\r\n\r\n"), func(w *world) { edit(w.target) })
 		o := w.call(t)
@@ -141,12 +145,12 @@ func TestSecretMissing(t *testing.T) {
 func TestSecretsDoNotSurface(t *testing.T) {
 	t.Setenv("AWS_ACCESS_KEY_ID", "ASIAPLANTED000000001")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "planted-secret-access-key")
-	t.Setenv("AWS_SESSION_TOKEN", "planted-session-token==")
+	t.Setenv("AWS_SESSION_TOKEN", "planted/session+token==")
 	planted := []string{"planted", "ASIAPLANTED"}
 	for name, sign := range map[string]bool{"signed": true, "with a bearer token": false} {
 		edit := func(w *world) {
-			w.target.Sign, w.target.APIKey = sign, secret(t, "planted-api-key")
-			w.target.Headers = []probes.Header{{Name: "X-Secret", Secret: secret(t, "planted value")}}
+			w.target.Sign, w.target.APIKey = sign, secret(t, "planted/api key")
+			w.target.Headers = []probes.Header{{Name: "X-Secret", Secret: secret(t, "planted/value<&>")}}
 			if !sign {
 				w.target.Headers = append(w.target.Headers, probes.Header{Name: "Authorization", Secret: secret(t, "Bearer planted-bearer")})
 			}

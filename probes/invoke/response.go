@@ -24,7 +24,9 @@ const (
 	maxTransfer = 1 << 20  // bytes of body read; what comes after that changes nothing
 )
 
-// errNotHTTP is what an answer is that is not HTTP, or breaks these bounds.
+// errNotHTTP is what an answer is that is not HTTP, or breaks these bounds. The
+// errors that wrap it may quote what came: they are scrubbed before anybody
+// sees them.
 var errNotHTTP = errors.New("not an HTTP answer")
 
 func notHTTP(format string, args ...any) error {
@@ -189,11 +191,11 @@ func parseStatus(line string) (proto string, status int, err error) {
 	proto, rest, _ := strings.Cut(line, " ")
 	code, _, _ := strings.Cut(strings.TrimLeft(rest, " "), " ")
 	if proto != "HTTP/1.1" && proto != "HTTP/1.0" {
-		return "", 0, notHTTP("it begins with %q", probes.Scrub(line, 40))
+		return "", 0, notHTTP("it begins with %q", line)
 	}
 	status, err = strconv.Atoi(code)
 	if err != nil || len(code) != 3 || status < 100 || status > 999 {
-		return "", 0, notHTTP("its status is %q", probes.Scrub(code, 20))
+		return "", 0, notHTTP("its status is %q", code)
 	}
 	return proto, status, nil
 }
@@ -214,11 +216,11 @@ func (r *reply) readBody(in *bufio.Reader, method string) error {
 	case coding == "chunked":
 		return r.readChunks(in)
 	case coding != "" && coding != "identity":
-		return notHTTP("the transfer encoding %q", probes.Scrub(coding, 20))
+		return notHTTP("the transfer encoding %q", coding)
 	case len(lengths) > 0:
 		n, err := strconv.ParseUint(lengths[0], 10, 63)
 		if err != nil || len(lengths) > 1 && lengths[1] != lengths[0] {
-			return notHTTP("the content length %q", probes.Scrub(strings.Join(lengths, ","), 40))
+			return notHTTP("the content length %q", strings.Join(lengths, ","))
 		}
 		return r.take(in, int64(n))
 	}
@@ -269,7 +271,7 @@ func (r *reply) readChunks(in *bufio.Reader) error {
 		size, _, _ := strings.Cut(line, ";")
 		n, err := strconv.ParseUint(strings.TrimSpace(size), 16, 62)
 		if err != nil {
-			return notHTTP("a chunk of size %q", probes.Scrub(size, 20))
+			return notHTTP("a chunk of size %q", size)
 		}
 		if n == 0 {
 			return h.trailer()

@@ -21,6 +21,7 @@ import (
 const (
 	maxSaved   = 16 << 20 // bytes
 	maxAnswers = 200
+	maxValue   = 16 << 10 // bytes of a header's value
 )
 
 // ParseSaved reads answers that somebody saved elsewhere: what curl -i or
@@ -82,6 +83,7 @@ func (e *exchanged) answer() Answer {
 			secrets = append(secrets, v, afterSpace(v))
 		}
 	}
+	secrets = forms(secrets)
 	scrub := func(s string) string { return probes.Scrub(s, maxHeader, secrets...) }
 	p, _, _ := strings.Cut(e.target, "?")
 	a.Method, a.Host, a.Path = scrub(e.method), scrub(e.host), scrub(p)
@@ -186,15 +188,15 @@ func parseHAR(text []byte) ([]*exchanged, error) {
 			continue
 		}
 		e := newExchanged()
-		e.method = entry.Request.Method
-		if u, err := url.Parse(entry.Request.URL); err == nil {
+		e.method = cut(entry.Request.Method)
+		if u, err := url.Parse(cut(entry.Request.URL)); err == nil {
 			e.host, e.target = u.Hostname(), u.RequestURI()
 		}
 		for _, h := range entry.Request.Headers[:min(len(entry.Request.Headers), maxLines)] {
-			e.request.Add(h.Name, h.Value)
+			e.request.Add(h.Name, cut(h.Value))
 		}
 		for _, h := range entry.Response.Headers[:min(len(entry.Response.Headers), maxLines)] {
-			e.reply.header.Add(h.Name, h.Value)
+			e.reply.header.Add(h.Name, cut(h.Value))
 		}
 		e.addr, _ = netip.ParseAddr(strings.Trim(entry.ServerIPAddress, "[]"))
 		e.reply.status, e.reply.proto = entry.Response.Status, entry.Response.HTTPVersion
@@ -206,6 +208,15 @@ func parseHAR(text []byte) ([]*exchanged, error) {
 		all = append(all, e)
 	}
 	return all, nil
+}
+
+// cut bounds a value. What is cut off a secret would not be recognized, so a
+// value that is too long is left out.
+func cut(value string) string {
+	if len(value) > maxValue {
+		return ""
+	}
+	return value
 }
 
 // A curlParser reads what curl printed, line by line.
@@ -272,7 +283,7 @@ func (p *curlParser) remark(text string) {
 
 // requested is a line of the request.
 func (p *curlParser) requested(line string) {
-	if words := strings.Fields(line); len(words) == 3 && strings.HasPrefix(words[2], "HTTP/") {
+	if words := strings.Fields(cut(line)); len(words) == 3 && strings.HasPrefix(words[2], "HTTP/") {
 		addr := p.now.addr
 		p.finish()
 		p.now.addr = addr
@@ -283,7 +294,7 @@ func (p *curlParser) requested(line string) {
 	if !ok || !isToken(name) || lines(p.now.request) >= maxLines {
 		return
 	}
-	value = strings.TrimSpace(value)
+	value = cut(strings.TrimSpace(value))
 	if strings.EqualFold(name, "Host") {
 		p.now.host = value
 		if host, _, cut := strings.Cut(value, ":"); cut {
@@ -324,7 +335,7 @@ func (p *curlParser) status(line string) {
 func (p *curlParser) header(line string) {
 	name, value, ok := strings.Cut(line, ":")
 	if ok && isToken(name) && lines(p.now.reply.header) < maxLines {
-		p.now.reply.header.Add(name, strings.TrimSpace(value))
+		p.now.reply.header.Add(name, cut(strings.TrimSpace(value)))
 	}
 }
 

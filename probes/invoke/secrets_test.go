@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/url"
 	"strings"
 
 	"vpcprobe/probes"
@@ -16,7 +17,10 @@ func echoes() map[string]func(net.Conn) {
 		return func(c net.Conn) { io.WriteString(c, answer(sentOn(c))) }
 	}
 	return map[string]func(net.Conn){
-		"a body": echo(func(r string) string { return gatewayAnswer("403 Forbidden", "", r) }),
+		"a body":          echo(func(r string) string { return gatewayAnswer("403 Forbidden", "", r) }),
+		"a body in JSON":  echo(func(r string) string { return gatewayAnswer("403 Forbidden", "", `{"request":`+quote(r)+`}`) }),
+		"a body in a URL": echo(func(r string) string { return gatewayAnswer("403 Forbidden", "", url.QueryEscape(r)) }),
+		"a long body":     echo(func(r string) string { return gatewayAnswer("403 Forbidden", "", strings.Repeat(r, 500)) }),
 		"a message": echo(func(r string) string {
 			return gatewayAnswer("403 Forbidden", "AccessDeniedException", `{"message":`+quote(r)+`}`)
 		}),

@@ -26,7 +26,7 @@ func (k *call) differs(body []byte) string {
 	for i := range max(len(ours), len(theirs)) {
 		o, t := line(ours, i), line(theirs, i)
 		if o != t {
-			scrub := func(s string) string { return probes.Scrub(s, maxHeader, k.secrets...) }
+			scrub := func(s string) string { return probes.Scrub(s, maxHeader, k.known()...) }
 			return fmt.Sprintf("line %d of the canonical request: the gateway saw %q where %q was signed", i+1, scrub(t), scrub(o))
 		}
 	}
