@@ -23,6 +23,7 @@ import (
 // As with [probes.Target], the struct tags are the reference.
 type Config struct {
 	Listen       string                   `config:"listen" format:"listen" default:"127.0.0.1:9643" doc:"Where to serve metrics, status and the page: address:port. Reachable from this host only unless given."`
+	HealthListen string                   `config:"health_listen" format:"health" default:"127.0.0.1:9644" doc:"Where to serve /healthz and /readyz once more, in the clear, for the container runtime (vpcprobe health): a loopback address:port, or off."`
 	Every        time.Duration            `config:"every" min:"100ms" default:"30s" doc:"How often to walk each target."`
 	WhileFailing time.Duration            `config:"while_failing" min:"100ms" example:"5s" doc:"How often to walk a target while it is not reachable; the same as every unless given."`
 	Timeout      time.Duration            `config:"timeout" min:"10ms" default:"5s" doc:"The bound on each step of a walk: one lookup, connection, handshake or request."`
@@ -43,6 +44,13 @@ type Config struct {
 type Metrics struct {
 	NativeHistograms bool `config:"native_histograms" default:"false" doc:"Export native histograms beside classic ones; they cost about 7 KB each."`
 	EMF              bool `config:"emf" default:"false" doc:"Write metrics to standard output in the CloudWatch embedded metric format."`
+	OTLP             OTLP `config:"otlp" doc:"Push metrics to an OpenTelemetry collector, by HTTP. Headers and TLS are configured by the standard OTEL_EXPORTER_OTLP_ variables."`
+}
+
+// OTLP says where metrics are pushed.
+type OTLP struct {
+	Endpoint string        `config:"endpoint" pattern:"^https?://[^ ]+$" example:"http://127.0.0.1:4318" doc:"The collector's URL; nothing is pushed unless given."`
+	Every    time.Duration `config:"every" min:"1s" default:"1m" doc:"How often to push."`
 }
 
 // Log says what is logged.

@@ -79,9 +79,10 @@ const domain = `targets:
 func TestDefaults(t *testing.T) {
 	got := load(t, target).Config
 	want := Config{
-		Listen: "127.0.0.1:9643", Every: 30 * time.Second, WhileFailing: 30 * time.Second, Timeout: 5 * time.Second,
+		Listen: "127.0.0.1:9643", HealthListen: "127.0.0.1:9644", Every: 30 * time.Second, WhileFailing: 30 * time.Second, Timeout: 5 * time.Second,
 		FollowUp: true, Concurrency: 256,
-		Log: Log{Level: "info", Format: "text"}, Reload: Reload{Every: 10 * time.Second},
+		Metrics: Metrics{OTLP: OTLP{Every: time.Minute}},
+		Log:     Log{Level: "info", Format: "text"}, Reload: Reload{Every: 10 * time.Second},
 		Targets: []*probes.Target{{
 			Name: "orders", Kind: probes.PrivateAPI, API: "a1b2c3d4e5", Region: "eu-west-1", Stage: "prod",
 			Path: "/health", Method: "GET", Via: []probes.Via{probes.ViaPrivateDNS}, Resolvers: []string{"system"},
@@ -138,9 +139,9 @@ targets:
 `)
 	folder := filepath.Dir(l.Origins["listen"].File)
 	want := Config{
-		Listen: "0.0.0.0:9000", Every: time.Minute, WhileFailing: 2 * time.Second, Timeout: 1500 * time.Millisecond,
+		Listen: "0.0.0.0:9000", HealthListen: "127.0.0.1:9644", Every: time.Minute, WhileFailing: 2 * time.Second, Timeout: 1500 * time.Millisecond,
 		Pace: map[string]time.Duration{"trace": 5 * time.Minute}, Concurrency: 7,
-		Metrics: Metrics{NativeHistograms: true, EMF: true}, Log: Log{Level: "debug", Format: "json"},
+		Metrics: Metrics{NativeHistograms: true, EMF: true, OTLP: OTLP{Every: time.Minute}}, Log: Log{Level: "debug", Format: "json"},
 		Reload: Reload{Every: time.Second, HTTP: true}, WebConfigFile: folder + "/web.yaml",
 		Targets: []*probes.Target{{
 			Name: "web", Kind: probes.CustomDomain, Domain: "api.example.com", Region: "cn-north-1",

@@ -56,14 +56,15 @@ func TestEveryScalarHasAVariable(t *testing.T) {
 	l := load(t, target,
 		"VPCPROBE_LISTEN=:1", "VPCPROBE_EVERY=2s", "VPCPROBE_WHILE_FAILING=1s", "VPCPROBE_TIMEOUT=3s", "VPCPROBE_FOLLOW_UP=false",
 		"VPCPROBE_CONCURRENCY=4", "VPCPROBE_METRICS_NATIVE_HISTOGRAMS=true", "VPCPROBE_METRICS_EMF=true", "VPCPROBE_LOG_LEVEL=error",
-		"VPCPROBE_LOG_FORMAT=json", "VPCPROBE_RELOAD_EVERY=5s", "VPCPROBE_RELOAD_HTTP=true", "VPCPROBE_WEB_CONFIG_FILE=web.yaml")
+		"VPCPROBE_LOG_FORMAT=json", "VPCPROBE_RELOAD_EVERY=5s", "VPCPROBE_RELOAD_HTTP=true", "VPCPROBE_WEB_CONFIG_FILE=web.yaml",
+		"VPCPROBE_HEALTH_LISTEN=off", "VPCPROBE_METRICS_OTLP_ENDPOINT=http://127.0.0.1:4318", "VPCPROBE_METRICS_OTLP_EVERY=9s")
 	here, err := os.Getwd()
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := Config{
-		Listen: ":1", Every: 2 * time.Second, WhileFailing: time.Second, Timeout: 3 * time.Second, Concurrency: 4,
-		Metrics: Metrics{true, true}, Log: Log{"error", "json"}, Reload: Reload{5 * time.Second, true},
+		Listen: ":1", HealthListen: "off", Every: 2 * time.Second, WhileFailing: time.Second, Timeout: 3 * time.Second, Concurrency: 4,
+		Metrics: Metrics{NativeHistograms: true, EMF: true, OTLP: OTLP{"http://127.0.0.1:4318", 9 * time.Second}}, Log: Log{"error", "json"}, Reload: Reload{5 * time.Second, true},
 		WebConfigFile: filepath.Join(here, "web.yaml"), // as a shell understands it, not as the file does
 		Targets:       l.Targets,
 	}
@@ -133,4 +134,16 @@ func TestExpansionIsNoInjection(t *testing.T) {
 	if got, want := l.Targets[0].Body, "a\nport: 1\n${env:Y}"; got != want || l.Targets[0].Port != 443 {
 		t.Errorf("got %q, want %q", got, want)
 	}
+}
+
+// What is served for the container runtime has no password: it stays on
+// loopback.
+func TestHealthListen(t *testing.T) {
+	for _, good := range []string{"off", "127.0.0.1:9644", "[::1]:0"} {
+		if got := load(t, "health_listen: '"+good+"'\n"+target).HealthListen; got != good {
+			t.Errorf("got %q, want %q", got, good)
+		}
+	}
+	says(t, Options{}, "health_listen: 0.0.0.0:9644\n"+target,
+		`config.yaml:1:16: health_listen: "0.0.0.0:9644" is not a loopback address: use 127.0.0.1 or [::1], or off`)
 }

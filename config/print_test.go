@@ -41,6 +41,7 @@ targets:
 `, "DOMAIN=api.example.com", "TOKEN=hunter2", "VPCPROBE_LOG_LEVEL=debug")
 	folder := filepath.Dir(l.Origins["every"].File)
 	want := `listen: 127.0.0.1:9643 # default
+health_listen: 127.0.0.1:9644 # default
 every: 1m # config.yaml:2:8
 while_failing: 1m # config.yaml:2:8 (every)
 timeout: 5s # default
@@ -51,6 +52,8 @@ concurrency: 256 # default
 metrics:
   native_histograms: false # default
   emf: false # default
+  otlp:
+    every: 1m # default
 log:
   level: debug # env VPCPROBE_LOG_LEVEL
   format: text # default

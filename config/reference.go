@@ -116,7 +116,7 @@ func valueWords(f field) string {
 func formatWords(f field) string {
 	words := map[string]string{
 		"file": "file", "host": "host name", "regexp": "regular expression", "resolver": "`system`, or address:port",
-		"finding": "id of a finding", "listen": "address:port", "variable": "environment variable",
+		"finding": "id of a finding", "listen": "address:port", "health": "loopback address:port, or `off`", "variable": "environment variable",
 	}
 	switch {
 	case words[f.Format] != "":

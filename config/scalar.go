@@ -68,6 +68,8 @@ func (d *decoder) text(s string, f field, folder string) (string, error) {
 		return resolver(s)
 	case "listen":
 		return s, listenable(s)
+	case "health":
+		return s, healthListenable(s)
 	case "finding":
 		return s, d.knownFinding(s)
 	case "kind":
@@ -230,6 +232,22 @@ func listenable(s string) error {
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || strconv.FormatUint(n, 10) != port {
 		return fmt.Errorf("%s has no port between 0 and 65535", quote(s))
+	}
+	return nil
+}
+
+// healthListenable accepts off and loopback addresses: what is served there has
+// neither TLS nor a password.
+func healthListenable(s string) error {
+	if s == "off" {
+		return nil
+	}
+	if err := listenable(s); err != nil {
+		return err
+	}
+	host, _, _ := net.SplitHostPort(s)
+	if addr, err := netip.ParseAddr(host); err != nil || !addr.IsLoopback() {
+		return fmt.Errorf("%s is not a loopback address: use 127.0.0.1 or [::1], or off", quote(s))
 	}
 	return nil
 }
