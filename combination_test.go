@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -14,7 +13,6 @@ import (
 	"time"
 
 	"vpcprobe/agent"
-	"vpcprobe/config"
 	"vpcprobe/lab"
 	"vpcprobe/probes"
 	"vpcprobe/probes/all"
@@ -120,18 +118,8 @@ func breakAll(t *testing.T, combinations <-chan []lab.Scenario) func(func(string
 }
 
 func breakOne(ctx context.Context, l *lab.Lab, targets []*probes.Target, chosen []lab.Scenario) ([]probes.Finding, error) {
-	i := slices.IndexFunc(targets, func(t *probes.Target) bool { return t.Name == chosen[0].Target })
-	target := *targets[i]
 	defer l.Heal()
-	for _, s := range chosen {
-		if s.Edit != nil {
-			s.Edit(&target)
-		}
-		if s.Break != nil {
-			l.Break(s.Break)
-		}
-	}
-	a, err := newAgent(&config.Config{Targets: []*probes.Target{&target}}, l.System(), slog.New(slog.DiscardHandler))
+	a, err := broken(l, targets, chosen...)
 	if err != nil {
 		return nil, err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"vpcprobe/agent"
+	"vpcprobe/config"
 	"vpcprobe/lab"
 )
 
@@ -24,7 +25,7 @@ const scene = 15 * time.Second
 
 func newLab() *cobra.Command {
 	var once, every bool
-	var listen string
+	var listen, only string
 	cmd := &cobra.Command{
 		Use:   "lab",
 		Short: "Try it without AWS: a private API on loopback, broken in one way after another",
@@ -34,14 +35,22 @@ and says what it broke and what the agent concluded. It needs no privileges, and
 nothing leaves this machine.
 
 With --once it makes a tour, prints a scorecard of truth against verdict, and
-exits with 0 only if every fault gave exactly the expected findings.`,
+exits with 0 only if every fault gave exactly the expected findings. With --show
+it breaks the lab in one way and shows the check of the target that it concerns;
+a finding's id is the name of a way to have it.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if every && !once {
 				return exit{exitUsage, fmt.Errorf("--all goes with --once")}
 			}
+			if only != "" && (once || listen != "") {
+				return exit{exitUsage, fmt.Errorf("--show goes alone")}
+			}
 			if err := isolate(); err != nil {
 				return exit{exitInternal, err}
+			}
+			if only != "" {
+				return labShow(cmd.Context(), only, cmd.OutOrStdout())
 			}
 			if once {
 				return labOnce(cmd.Context(), every, cmd.OutOrStdout(), cmd.ErrOrStderr())
@@ -51,6 +60,10 @@ exits with 0 only if every fault gave exactly the expected findings.`,
 	}
 	cmd.Flags().BoolVar(&once, "once", false, "make one tour and exit")
 	cmd.Flags().BoolVar(&every, "all", false, "with --once: try every fault there is")
+	cmd.Flags().StringVar(&only, "show", "", "break the lab in one way, by `ID`, and show the check")
+	cmd.RegisterFlagCompletionFunc("show", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return scenarioIDs(), cobra.ShellCompDirectiveNoFileComp
+	})
 	cmd.Flags().StringVar(&listen, "listen", "", "`ADDRESS` to serve metrics and the page on (default 127.0.0.1:9643)")
 	return cmd
 }
@@ -92,6 +105,41 @@ func labOnce(ctx context.Context, every bool, out, log io.Writer) error {
 		return exit{code: exitError}
 	}
 	return nil
+}
+
+// labShow breaks the lab in one way and shows the check of the target.
+func labShow(ctx context.Context, id string, out io.Writer) error {
+	all := lab.Scenarios()
+	i := slices.IndexFunc(all, func(s lab.Scenario) bool { return s.ID == id })
+	if i < 0 {
+		return exit{exitUsage, fmt.Errorf("the lab cannot be broken in the way %q%s", id, config.Suggest(id, scenarioIDs()))}
+	}
+	l, err := lab.Start()
+	if err != nil {
+		return exit{exitInternal, err}
+	}
+	defer l.Close()
+	targets, err := labTargets(l)
+	if err != nil {
+		return exit{exitInternal, err}
+	}
+	a, err := broken(l, targets, all[i])
+	if err != nil {
+		return exit{exitInternal, err}
+	}
+	rounds, err := check(ctx, a, nil, "table", out)
+	if err != nil {
+		return err
+	}
+	return verdictExit(ctx, rounds, false)
+}
+
+func scenarioIDs() []string {
+	var ids []string
+	for _, s := range lab.Scenarios() {
+		ids = append(ids, s.ID)
+	}
+	return ids
 }
 
 // A scorecard prints truth against verdict, a line for each trial in the order

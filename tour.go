@@ -94,32 +94,58 @@ func tryAll(ctx context.Context, next <-chan lab.Scenario, done chan<- trial) (e
 // try breaks the lab, looks, heals it, and looks again.
 func try(ctx context.Context, l *lab.Lab, targets []*probes.Target, s lab.Scenario) trial {
 	t := trial{Scenario: s}
-	i := slices.IndexFunc(targets, func(t *probes.Target) bool { return t.Name == s.Target })
-	if i < 0 {
-		t.Err = fmt.Errorf("the lab has no target %q", s.Target)
+	defer l.Heal()
+	a, err := broken(l, targets, s)
+	if err != nil {
+		t.Err = err
 		return t
 	}
-	target := *targets[i]
-	if s.Edit != nil {
-		s.Edit(&target)
-	}
-	if s.Break != nil {
-		l.Break(s.Break)
-	}
-	t.Broken, t.Err = look(ctx, l, &target)
+	t.Broken, t.Err = look(ctx, a)
 	l.Heal()
-	if t.Err == nil {
-		t.Healed, t.Err = look(ctx, l, targets[i])
+	if t.Err != nil {
+		return t
+	}
+	if a, t.Err = labAgent(l, targetOf(targets, s)); t.Err == nil {
+		t.Healed, t.Err = look(ctx, a)
 	}
 	return t
 }
 
-// look walks a target of the lab once and returns what was found, sorted.
-func look(ctx context.Context, l *lab.Lab, target *probes.Target) ([]string, error) {
-	a, err := newAgent(&config.Config{Targets: []*probes.Target{target}}, l.System(), slog.New(slog.DiscardHandler))
-	if err != nil {
-		return nil, err
+// broken breaks the lab and returns an agent for the target that it concerns.
+func broken(l *lab.Lab, targets []*probes.Target, faults ...lab.Scenario) (*agent.Agent, error) {
+	target := targetOf(targets, faults[0])
+	if target == nil {
+		return nil, fmt.Errorf("the lab has no target %q", faults[0].Target)
 	}
+	edited := *target
+	for _, s := range faults {
+		if s.Edit != nil {
+			s.Edit(&edited)
+		}
+		if s.Break != nil {
+			l.Break(s.Break)
+		}
+	}
+	return labAgent(l, &edited)
+}
+
+func targetOf(targets []*probes.Target, s lab.Scenario) *probes.Target {
+	for _, t := range targets {
+		if t.Name == s.Target {
+			return t
+		}
+	}
+	return nil
+}
+
+// labAgent returns an agent that knows one target of the lab.
+func labAgent(l *lab.Lab, target *probes.Target) (*agent.Agent, error) {
+	return newAgent(&config.Config{Targets: []*probes.Target{target}}, l.System(), slog.New(slog.DiscardHandler))
+}
+
+// look walks the targets of an agent once and returns what was found of the
+// first, sorted.
+func look(ctx context.Context, a *agent.Agent) ([]string, error) {
 	rounds, err := a.Check(ctx, nil, func(agent.Step) {})
 	if err != nil {
 		return nil, err

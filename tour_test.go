@@ -79,9 +79,13 @@ func TestHealthyLabIsFreeOfFindings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i := range rounds {
-		for _, target := range targets {
-			ids, err := look(t.Context(), l, target)
+	for _, target := range targets {
+		a, err := labAgent(l, target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range rounds {
+			ids, err := look(t.Context(), a)
 			if err != nil {
 				t.Fatal(err)
 			}
