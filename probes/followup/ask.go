@@ -37,7 +37,7 @@ func (p *probe) ask(ctx context.Context, seen probes.Evidence, subject probes.Ob
 	if lane, ok := seen.Lane(subject); ok {
 		q.lane = lane
 	}
-	if q.safe() && q.own("P0", "the same request again", invoke.Request{}) != read(subject) {
+	if q.safe() && !q.about.KeySent && q.own("P0", "the same request again", invoke.Request{}) != read(subject) {
 		return q.obs // it comes and goes: what else is asked would mislead
 	}
 	switch q.about.Family {
@@ -84,10 +84,18 @@ func (q *inquiry) one(id, asked string, lane probes.Lane, r invoke.Request) Read
 	return reading
 }
 
-// own sends a variant of the target's own request on the subject's lane.
+// own sends a variant of the target's own request on the subject's lane:
+// without its body, and without its API key, which is nobody's to spend.
 func (q *inquiry) own(id, asked string, r invoke.Request) Reading {
 	r.NoBody = true
+	r.NoAPIKey = r.APIKey == ""
 	return q.one(id, asked, q.lane, r)
+}
+
+// absent is a request for a path that does not exist: it comes as far as the
+// search for the method, and needs nobody's permission or key for that.
+func (q *inquiry) absent() invoke.Request {
+	return invoke.Request{Method: http.MethodGet, Path: q.absentPath(), Bare: true, NoAPIKey: true, Unsigned: true}
 }
 
 // forbidden asks about a 403 without a reason.
@@ -107,20 +115,20 @@ func (q *inquiry) forbidden() {
 // nowhere asks for a path that does not exist, in the same stage: what API
 // Gateway says of it tells how far requests come at all.
 func (q *inquiry) nowhere() Reading {
-	anonymous := invoke.Request{Method: http.MethodGet, Path: q.absentPath(), Bare: true, NoAPIKey: true, Unsigned: true}
-	reading := q.own("P1", "a path that does not exist, unsigned", anonymous)
+	reading := q.own("P1", "a path that does not exist, unsigned", q.absent())
 	if reading == Denied && q.target.Sign {
-		signed := anonymous
+		signed := q.absent()
 		signed.Unsigned = false
 		q.own("P1-signed", "a path that does not exist, signed", signed)
 	}
 	if reading != Forbidden || q.lane.Via == probes.ViaDomain {
 		return reading
 	}
-	q.own("P2", "a stage that does not exist", invoke.Request{Method: http.MethodGet, Path: "/" + marked() + "/", Bare: true, NoAPIKey: true, Unsigned: true})
+	nonsense, root := q.absent(), q.absent()
+	nonsense.Path = "/" + marked() + "/"
+	q.own("P2", "a stage that does not exist", nonsense)
 	// A greedy resource that requires an API key answers Forbidden as well,
 	// but it does not cover the root.
-	root := anonymous
 	root.Path = "/" + q.target.Stage + "/"
 	return q.own("P1-root", "the root of the stage, unsigned", root)
 }
@@ -153,7 +161,7 @@ func (q *inquiry) plain() invoke.Request {
 // key asks what the API key has to do with it.
 func (q *inquiry) key() {
 	if q.safe() {
-		q.own("P8-none", "without an API key", invoke.Request{NoAPIKey: true})
+		q.own("P8-none", "without an API key", invoke.Request{})
 		q.own("P8-bogus", "with a bogus API key", invoke.Request{APIKey: "vpcprobe-followup-no-key"})
 	}
 	q.own("P9", "a plain GET without query, headers and API key", q.plain())
@@ -168,25 +176,26 @@ func (q *inquiry) certificate() {
 	q.own("P10-control", "with a client certificate that nobody trusts", invoke.Request{Handshake: handshake.Variant{Certificate: handshake.Control}})
 }
 
-// names asks by the API's other names, at the same address. What the walk saw
-// of a name is not asked again.
+// names asks for a path that does not exist by the API's other names, at the
+// same address. What the walk saw of a name is not asked again.
 func (q *inquiry) names() {
 	t := q.target
-	if !q.safe() || t.API == "" {
+	if t.API == "" {
 		return
 	}
 	at := func(via probes.Via) probes.Lane {
 		return probes.Lane{Via: via, ServerName: t.NameOf(via), Host: t.NameOf(via), Addr: q.lane.Addr}
 	}
 	if t.Endpoint.DNSName != "" && !q.walked(probes.ViaEndpoint) {
-		q.one("P3", "by the endpoint's own name, with x-apigw-api-id", at(probes.ViaEndpoint), invoke.Request{NoBody: true})
+		q.one("P3", "by the endpoint's own name, with x-apigw-api-id", at(probes.ViaEndpoint), q.absent())
 	}
 	if !q.walked(probes.ViaPrivateDNS) {
-		q.one("P4", "by the API's own name, at the same address", at(probes.ViaPrivateDNS), invoke.Request{NoBody: true})
+		q.one("P4", "by the API's own name, at the same address", at(probes.ViaPrivateDNS), q.absent())
 	}
 	if q.lane.Via == probes.ViaEndpoint {
-		host := t.NameOf(probes.ViaPrivateDNS)
-		q.own("P13", "by the endpoint's own name in TLS, with the API's name as Host", invoke.Request{Host: host, NoAPIID: true})
+		r := q.absent()
+		r.Host, r.NoAPIID = t.NameOf(probes.ViaPrivateDNS), true
+		q.own("P13", "by the endpoint's own name in TLS, with the API's name as Host", r)
 	}
 	if t.Endpoint.ID != "" && !q.walked(probes.ViaAlias) {
 		q.alias()
@@ -222,7 +231,7 @@ func (q *inquiry) alias() {
 		o.Detail = &Detail{Probe: "P5", Asked: "resolve {api}-{endpoint}", Reading: NoName, About: q.about.Family}
 		q.obs = append(q.obs, o)
 	case len(missing) == 0 && len(lanes) > 0 && lanes[0].Answered:
-		q.one("P5", "by the alias {api}-{endpoint}", lanes[0], invoke.Request{NoBody: true})
+		q.one("P5", "by the alias {api}-{endpoint}", lanes[0], q.absent())
 	}
 }
 

@@ -26,6 +26,7 @@ type decision struct {
 // Beside the follow-ups there are
 //
 //	via        the name form of the answer
+//	method     of the request
 //	elsewhere  works, if the same request is past these checks by another name
 //	domain     works, if it is by a custom domain
 //	key        sent, if an API key was
@@ -58,7 +59,7 @@ var decisions = []decision{
 	{about: invoke.Forbidden, when: []fact{is("P1-root", found...)},
 		keep: []string{"api-key-rejected", "waf-blocked"},
 		why:  "API, host, stage and default endpoint are fine: the stage's root was looked for"},
-	{about: invoke.Forbidden, when: []fact{is("P9", Passed)},
+	{about: invoke.Forbidden, when: []fact{is("P9", Passed), is("method", "GET")},
 		keep: []string{"waf-blocked"}, sure: probes.Likely, who: []string{"waf-blocked"},
 		why: "a plain request without API key passes: a rule reacts to what the request holds"},
 	{about: invoke.Forbidden, when: []fact{is("P8-none", Passed)},
@@ -123,9 +124,12 @@ var decisions = []decision{
 	{about: invoke.MissingToken, when: []fact{is("P7", Backend, Beyond, Malformed, Denied)},
 		keep: []string{"stage-in-path"}, sure: probes.Likely, who: []string{"stage-in-path"},
 		why: "without the first segment of the path the request comes further"},
-	{about: invoke.MissingToken, when: []fact{is("P7", NoMethod, Forbidden)},
+	{about: invoke.MissingToken, when: []fact{is("P7", NoMethod)},
 		drop: []string{"stage-in-path"},
 		why:  "without the first segment of the path it is no better"},
+	{about: invoke.MissingToken, when: []fact{is("P7", Forbidden), is("key", "")},
+		drop: []string{"stage-in-path"},
+		why:  "without the first segment of the path it is worse"},
 	{about: invoke.MissingToken, when: []fact{is("P9", Passed, Backend, Beyond)},
 		keep: []string{"method-not-found", "not-redeployed", "request-unsigned"}, sure: probes.Likely, who: []string{"method-not-found"},
 		why: "the path exists for GET"},
@@ -233,7 +237,7 @@ func (k knowledge) hold(facts []fact) bool {
 // facts gathers what is known about one answer.
 func facts(seen probes.Evidence, o probes.Observation) knowledge {
 	a := invoke.Of(o)
-	k := knowledge{map[string]Reading{"via": Reading(o.Via)}, map[string]probes.Observation{}}
+	k := knowledge{map[string]Reading{"via": Reading(o.Via), "method": Reading(a.Method)}, map[string]probes.Observation{}}
 	for _, f := range seen.Of(name) {
 		if d := Of(f); d != nil && d.About == a.Family {
 			k.values[d.Probe], k.from[d.Probe] = d.Reading, f

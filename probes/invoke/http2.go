@@ -1,5 +1,7 @@
 package invoke
 
+//lint:file-ignore SA1019 net/http's transport dials by itself, and its errors have no types
+
 import (
 	"context"
 	"errors"

@@ -34,7 +34,6 @@ type call struct {
 	forms   []string // these, as JSON and URLs write them, too
 	fetch   time.Duration
 	expires time.Time // of the credentials; zero if they do not
-	sent    time.Time
 
 	credentials aws.Credentials
 	signedAt    time.Time
