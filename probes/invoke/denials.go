@@ -340,3 +340,16 @@ func (a *Answer) byClock() {
 		a.Certainty = probes.Likely // the message says so, the Date header does not
 	}
 }
+
+// Causes returns every finding that the table of denials names.
+func Causes() []string {
+	var all []string
+	for _, d := range denials {
+		for _, c := range d.causes {
+			if !slices.Contains(all, c) {
+				all = append(all, c)
+			}
+		}
+	}
+	return all
+}

@@ -1,0 +1,191 @@
+package followup
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"vpcprobe/probes"
+	"vpcprobe/probes/invoke"
+)
+
+// A case of the table of decisions: what the answer was, what was learned
+// beside it, and what is left.
+type decided struct {
+	name     string
+	family   invoke.Family
+	via      probes.Via
+	causes   string // of the answer alone
+	key      bool   // an API key was sent
+	method   string // GET by default
+	readings map[string]Reading
+	walked   map[probes.Via]Reading // what other name forms answered
+	want     string                 // likely ones with a star, certain ones with two
+}
+
+const (
+	apiCauses    = "api-key-rejected waf-blocked host-not-recognized default-endpoint-disabled stage-not-found public-api-captured api-not-found"
+	ownCauses    = "api-key-rejected waf-blocked host-not-recognized strict-endpoint-access default-endpoint-disabled stage-not-found public-api-captured api-not-found"
+	domainCauses = "api-key-rejected waf-blocked client-cert-distrusted base-path-unmapped"
+	pathCauses   = "request-unsigned path-not-found method-not-found not-redeployed stage-in-path"
+)
+
+func TestDecisions(t *testing.T) {
+	t.Parallel()
+	const dns, own, alias, domain = probes.ViaPrivateDNS, probes.ViaEndpoint, probes.ViaAlias, probes.ViaDomain
+	type r = map[string]Reading
+	type w = map[probes.Via]Reading
+	for _, tt := range []decided{
+		{name: "nothing asked", family: invoke.Forbidden, via: dns, causes: apiCauses, want: apiCauses},
+		{name: "nonsense is not forbidden", family: invoke.Forbidden, via: dns, causes: apiCauses, readings: r{"P1": NoMethod, "P2": Passed}, want: apiCauses},
+
+		// The rows of the table, in their order.
+		{name: "P1 finds the stage", family: invoke.Forbidden, via: dns, causes: apiCauses, readings: r{"P1": NoMethod}, want: "api-key-rejected waf-blocked"},
+		{name: "P1 finds the stage, P8 alike", family: invoke.Forbidden, via: dns, causes: apiCauses, readings: r{"P1": NoMethod, "P8-none": Forbidden, "P8-bogus": Forbidden, "P9": Forbidden}, want: "api-key-rejected* waf-blocked"},
+		{name: "a greedy resource passes P1 on", family: invoke.Forbidden, via: dns, causes: apiCauses, readings: r{"P1": Backend}, want: "api-key-rejected waf-blocked"},
+		{name: "anonymous callers are denied, P1", family: invoke.Forbidden, via: dns, causes: apiCauses, readings: r{"P1": Denied}, want: "api-key-rejected waf-blocked"},
+		{name: "a greedy resource wants a key, the root does not", family: invoke.Forbidden, via: dns, causes: apiCauses, readings: r{"P1": Forbidden, "P1-root": NoMethod, "P2": Forbidden}, key: true, want: "api-key-rejected waf-blocked"},
+		{name: "plain passes", family: invoke.Forbidden, via: dns, causes: apiCauses, readings: r{"P1": NoMethod, "P9": Passed}, want: "waf-blocked*"},
+		{name: "plain passes where all else fails", family: invoke.Forbidden, via: dns, causes: apiCauses, readings: r{"P1": Forbidden, "P9": Passed}, want: "waf-blocked*"},
+		{name: "plain passes, but it is another method", family: invoke.Forbidden, via: dns, causes: apiCauses, readings: r{"P1": NoMethod, "P9": Passed}, method: "POST", want: "api-key-rejected waf-blocked"},
+		{name: "without the key it passes", family: invoke.Forbidden, via: dns, causes: apiCauses, readings: r{"P1": NoMethod, "P8-none": Passed}, key: true, want: "waf-blocked*"},
+		{name: "P3 works", family: invoke.Forbidden, via: dns, causes: apiCauses, readings: r{"P1": Forbidden, "P3": NoMethod}, want: "host-not-recognized*"},
+		{name: "the endpoint's name works in the walk", family: invoke.Forbidden, via: dns, causes: apiCauses, walked: w{own: Passed}, want: "host-not-recognized*"},
+		{name: "P4 works, P13 too", family: invoke.Forbidden, via: own, causes: ownCauses, readings: r{"P1": Forbidden, "P4": NoMethod, "P13": NoMethod}, want: "host-not-recognized*"},
+		{name: "P4 works, P13 does not", family: invoke.Forbidden, via: own, causes: ownCauses, readings: r{"P1": Forbidden, "P4": NoMethod, "P13": Forbidden}, want: "strict-endpoint-access*"},
+		{name: "P4 works, P13 is cut", family: invoke.Forbidden, via: own, causes: ownCauses, readings: r{"P1": Forbidden, "P4": NoMethod, "P13": Cut}, want: "strict-endpoint-access*"},
+		{name: "P4 works, P13 was not asked", family: invoke.Forbidden, via: own, causes: ownCauses, readings: r{"P1": Forbidden, "P4": NoMethod}, want: "host-not-recognized strict-endpoint-access"},
+		{name: "only the alias fails", family: invoke.Forbidden, via: alias, causes: apiCauses, walked: w{dns: Passed}, want: "host-not-recognized*"},
+		{name: "all fail, P5 finds no name", family: invoke.Forbidden, via: dns, causes: apiCauses, readings: r{"P1": Forbidden, "P2": Forbidden, "P3": Forbidden, "P5": NoName},
+			want: "waf-blocked default-endpoint-disabled stage-not-found public-api-captured* api-not-found*"},
+		{name: "all fail, P5 resolves", family: invoke.Forbidden, via: dns, causes: apiCauses, readings: r{"P1": Forbidden, "P2": Forbidden, "P3": Forbidden, "P5": Forbidden},
+			want: "waf-blocked default-endpoint-disabled stage-not-found"},
+		{name: "all fail, P5 resolves, a key was sent", family: invoke.Forbidden, via: dns, causes: apiCauses, readings: r{"P1": Forbidden, "P1-root": Forbidden, "P3": Forbidden, "P5": Forbidden}, key: true,
+			want: "api-key-rejected waf-blocked default-endpoint-disabled stage-not-found"},
+		{name: "all fail, P5 resolves, the domain works", family: invoke.Forbidden, via: dns, causes: apiCauses, readings: r{"P1": Forbidden, "P3": Forbidden, "P5": Forbidden}, walked: w{domain: Passed},
+			want: "default-endpoint-disabled stage-not-found"},
+		{name: "all fail, nothing else", family: invoke.Forbidden, via: dns, causes: apiCauses, readings: r{"P1": Forbidden, "P2": Forbidden, "P3": Forbidden},
+			want: "waf-blocked default-endpoint-disabled stage-not-found public-api-captured api-not-found"},
+		{name: "mutual TLS is on, an untrusted certificate fares alike", family: invoke.Forbidden, via: domain, causes: domainCauses, readings: r{"P1": Forbidden, "P10-none": Cut, "P10-control": Forbidden},
+			want: "waf-blocked client-cert-distrusted* base-path-unmapped"},
+		{name: "mutual TLS is off", family: invoke.Forbidden, via: domain, causes: domainCauses, readings: r{"P1": Forbidden, "P10-none": Forbidden}, want: "waf-blocked base-path-unmapped"},
+		{name: "own certificate refused, a foreign one is not", family: invoke.Forbidden, via: domain, causes: domainCauses, readings: r{"P1": Forbidden, "P10-none": Cut, "P10-control": NoMethod}, want: "waf-blocked base-path-unmapped"},
+		{name: "P1 finds a path to miss: not mutual TLS", family: invoke.Forbidden, via: domain, causes: domainCauses, readings: r{"P1": NoMethod, "P10-none": Cut, "P10-control": Forbidden}, want: "api-key-rejected waf-blocked"},
+		{name: "the default endpoint works", family: invoke.Forbidden, via: domain, causes: "api-key-rejected waf-blocked base-path-unmapped", readings: r{"P1": Forbidden}, walked: w{dns: Passed}, want: "base-path-unmapped*"},
+
+		// An HTTP API has neither keys nor a firewall.
+		{name: "an HTTP API's other paths", family: invoke.Forbidden, via: domain, causes: "authorizer-denies client-cert-distrusted base-path-unmapped", readings: r{"P1": Beyond}, want: "authorizer-denies*"},
+
+		// Missing Authentication Token.
+		{name: "without the stage it passes", family: invoke.MissingToken, via: domain, causes: pathCauses, readings: r{"P7": Passed}, want: "stage-in-path**"},
+		{name: "without the stage it is denied", family: invoke.MissingToken, via: domain, causes: pathCauses, readings: r{"P7": Denied}, want: "stage-in-path*"},
+		{name: "without the stage it is no better", family: invoke.MissingToken, via: domain, causes: pathCauses, readings: r{"P7": NoMethod}, want: "request-unsigned path-not-found method-not-found not-redeployed"},
+		{name: "without the stage and the key it is forbidden", family: invoke.MissingToken, via: domain, causes: pathCauses, readings: r{"P7": Forbidden}, key: true, want: pathCauses},
+		{name: "GET finds the path", family: invoke.MissingToken, via: dns, causes: "path-not-found method-not-found not-redeployed", readings: r{"P9": Passed}, method: "DELETE", want: "method-not-found* not-redeployed"},
+
+		{name: "without the header it passes", family: invoke.Malformed, via: dns, causes: "authorization-malformed path-not-found", readings: r{"P6": Beyond}, want: "authorization-malformed*"},
+		{name: "without the header it is no better", family: invoke.Malformed, via: dns, causes: "authorization-malformed path-not-found", readings: r{"P6": NoMethod}, want: "authorization-malformed path-not-found"},
+		{name: "signed callers come further", family: invoke.Anonymous, via: dns, causes: "resource-policy-silent caller-anonymous", readings: r{"P1": Denied, "P1-signed": NoMethod}, want: "resource-policy-silent caller-anonymous*"},
+		{name: "anonymous callers come further", family: invoke.Named, via: dns, causes: "identity-policy-silent resource-policy-silent endpoint-policy-silent organization-policy-denies", readings: r{"P6": NoMethod}, want: "identity-policy-silent organization-policy-denies"},
+
+		{name: "what was asked about another answer", family: invoke.Anonymous, via: dns, causes: "resource-policy-silent caller-anonymous", readings: r{"about": "forbidden", "P1": NoMethod}, want: "resource-policy-silent caller-anonymous"},
+		{name: "a contradiction is not believed", family: invoke.Forbidden, via: dns, causes: "stage-not-found", readings: r{"P1": NoMethod}, want: "stage-not-found"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			seen, o := tt.evidence()
+			v := judge(seen, o)
+			var got []string
+			for _, c := range v.causes {
+				got = append(got, c+strings.Repeat("*", int(v.sure[c]-probes.Possible)))
+			}
+			want := strings.Fields(tt.want)
+			slices.Sort(got)
+			slices.Sort(want)
+			if !slices.Equal(got, want) {
+				t.Errorf("got  %v\nwant %v", got, want)
+			}
+		})
+	}
+}
+
+func (d decided) evidence() (probes.Evidence, probes.Observation) {
+	method := d.method
+	if method == "" {
+		method = "GET"
+	}
+	a := &invoke.Answer{Method: method, Status: 403, Who: invoke.RESTAPI, Family: d.family, Causes: strings.Fields(d.causes), Certainty: probes.Possible, KeySent: d.key}
+	subject := probes.Observation{Via: d.via, Outcome: probes.Denied, Detail: a}
+	walked := []probes.Observation{subject}
+	for via := range d.walked {
+		walked = append(walked, probes.Observation{Via: via, Outcome: probes.OK, Detail: &invoke.Answer{Status: 200}})
+	}
+	about := d.family
+	if other, ok := d.readings["about"]; ok {
+		about = invoke.Family(other)
+	}
+	var asked []probes.Observation
+	for probe, reading := range d.readings {
+		asked = append(asked, probes.Observation{Detail: &Detail{Probe: probe, Reading: reading, About: about}})
+	}
+	seen := probes.Evidence{Target: &probes.Target{Kind: probes.CustomDomain}}
+	return seen.With("invoke", walked).With(name, asked), subject
+}
+
+// Each finding that a decision speaks of has a rule, and so has each cause of
+// the table of denials.
+func TestEveryCauseHasARule(t *testing.T) {
+	t.Parallel()
+	known := map[string]bool{}
+	for _, r := range slices.Concat(invoke.Rules, Rules) {
+		known[r.ID] = true
+	}
+	for _, d := range decisions {
+		for _, c := range slices.Concat(d.keep, d.drop, d.who) {
+			if !known[c] {
+				t.Errorf("%q: no rule is called %s", d.why, c)
+			}
+		}
+		if d.why == "" || len(d.when) == 0 {
+			t.Errorf("a decision without a reason or a condition: %+v", d)
+		}
+	}
+	for _, s := range settlers {
+		for _, c := range s.causes {
+			if !known[c] {
+				t.Errorf("no rule is called %s", c)
+			}
+		}
+	}
+	for _, c := range invoke.Causes() {
+		if !known[c] {
+			t.Errorf("no rule is called %s", c)
+		}
+	}
+}
+
+// Twelve requests and two silences are the most that one failure costs.
+func TestBudget(t *testing.T) {
+	t.Parallel()
+	q := &inquiry{sent: maxRequests, ctx: t.Context()}
+	if r := q.one("P1", "", probes.Lane{Addr: netip.AddrPort{}}, invoke.Request{}); r != "" || len(q.obs) > 0 {
+		t.Errorf("the thirteenth request: %q", r)
+	}
+	q = &inquiry{silences: maxSilences, ctx: t.Context()}
+	if r := q.one("P1", "", probes.Lane{}, invoke.Request{}); r != "" || len(q.obs) > 0 {
+		t.Errorf("after two silences: %q", r)
+	}
+}
+
+func TestWithoutFirst(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{"/prod/items": "/items", "/prod": "/", "/prod/": "/", "/a/b/c?d=/e": "/b/c?d=/e"} {
+		if got, ok := withoutFirst(in); !ok || got != want {
+			t.Errorf("%s: %s %v, want %s", in, got, ok, want)
+		}
+	}
+	if _, ok := withoutFirst("/"); ok {
+		t.Error("the root has no first segment")
+	}
+}
