@@ -127,19 +127,22 @@ func configFlag(cmd *cobra.Command, path *string) {
 
 // load reads the configuration; its warnings go to log.
 func load(path string, flags map[string]string, log io.Writer) (*config.Loaded, error) {
-	loaded, err := config.Load(config.Options{
-		Path: path, Env: os.Environ(), Flags: flags, Kinds: kindNames(), Findings: findingIDs(),
-	})
+	loaded, err := source{path: path, flags: flags}.load()
 	if err != nil {
-		if errors.Is(err, os.ErrNotExist) {
-			err = fmt.Errorf("%w\n'vpcprobe config init' prints a file to start from", err)
-		}
-		return nil, exit{exitUsage, err}
+		return nil, exit{exitUsage, missingFile(err)}
 	}
 	for _, w := range loaded.Warnings {
 		fmt.Fprintf(log, "warning: %s\n", w)
 	}
 	return loaded, nil
+}
+
+// missingFile says of a file that is not there how to get one.
+func missingFile(err error) error {
+	if errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("%w\n'vpcprobe config init' prints a file to start from", err)
+	}
+	return err
 }
 
 func kindNames() []string {

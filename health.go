@@ -38,7 +38,7 @@ holding an application back until its path is proven.`,
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&address, "address", "127.0.0.1:9643", "`ADDRESS` the agent listens on")
+	cmd.Flags().StringVar(&address, "address", "127.0.0.1:9644", "the agent's health_listen `ADDRESS`")
 	cmd.Flags().StringSliceVar(&require, "require", nil, "`TARGET`s that must be reachable")
 	return cmd
 }

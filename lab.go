@@ -213,7 +213,7 @@ func labLive(ctx context.Context, listen string, out, log io.Writer) error {
 		return exit{exitInternal, err}
 	}
 	defer l.Close()
-	flags := map[string]string{}
+	flags := map[string]string{"health_listen": "off"}
 	if listen != "" {
 		flags["listen"] = listen
 	}
@@ -230,7 +230,8 @@ func labLive(ctx context.Context, listen string, out, log io.Writer) error {
 	defer cancel()
 	go func() {
 		defer cancel()
-		served <- serve(ctx, &loaded.Config, l.System(), slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn})), toChannel{rounds})
+		quiet := slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn}))
+		served <- serve(ctx, daemon{config: loaded.Config, system: l.System(), log: quiet, sinks: []agent.Sink{toChannel{rounds}}})
 	}()
 	show(ctx, l, rounds, out)
 	return <-served

@@ -9,10 +9,12 @@ import (
 	"os"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"vpcprobe/agent"
+	"vpcprobe/agent/service"
 	"vpcprobe/config"
 	"vpcprobe/probes"
 )
@@ -66,6 +68,8 @@ type reloader struct {
 	agent *agent.Agent
 	log   *slog.Logger
 	tell  func(ok bool) // the metrics
+
+	manager *service.Notifier // may be nil
 
 	mu      sync.Mutex
 	running config.Config // without its targets
@@ -122,13 +126,30 @@ func (r *reloader) changed() bool {
 func (r *reloader) reload() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.manager.Reloading()
+	defer r.manager.Ready("") // also if the configuration was bad: the old one runs on
 	r.seen = r.fingerprint()
-	r.failure = r.replace()
-	r.tell(r.failure == nil)
-	if r.failure != nil {
-		r.complain()
+	err := r.replace()
+	r.tell(err == nil)
+	r.failure = nil
+	if err != nil {
+		r.complain(err)
+		r.failure = stays(err)
 	}
 	return r.failure
+}
+
+// stays is the error of a reload that changed nothing, with all that is wrong.
+func stays(err error) error {
+	text := err.Error()
+	if problems, ok := errors.AsType[config.Problems](err); ok {
+		lines := make([]string, len(problems))
+		for i, p := range problems {
+			lines[i] = p.String()
+		}
+		text = strings.Join(lines, "\n")
+	}
+	return fmt.Errorf("the configuration was not reloaded, the old one stays:\n%s", text)
 }
 
 func (r *reloader) replace() error {
@@ -151,10 +172,10 @@ func (r *reloader) replace() error {
 }
 
 // complain logs why the configuration was not reloaded.
-func (r *reloader) complain() {
-	problems, ok := errors.AsType[config.Problems](r.failure)
+func (r *reloader) complain(err error) {
+	problems, ok := errors.AsType[config.Problems](err)
 	if !ok {
-		r.log.Error("the configuration was not reloaded; the old one stays", "error", r.failure)
+		r.log.Error("the configuration was not reloaded; the old one stays", "error", err)
 		return
 	}
 	for _, p := range problems[:min(len(problems), 20)] {
@@ -166,10 +187,7 @@ func (r *reloader) complain() {
 func (r *reloader) state() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.failure == nil {
-		return nil
-	}
-	return fmt.Errorf("the configuration was not reloaded, the old one stays: %w", r.failure)
+	return r.failure
 }
 
 // needRestart lists the keys that differ and that a reload does not change.

@@ -8,83 +8,194 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"vpcprobe/agent"
 	"vpcprobe/agent/metrics"
+	"vpcprobe/agent/service"
 	"vpcprobe/agent/status"
+	"vpcprobe/agent/web"
 	"vpcprobe/config"
 	"vpcprobe/probes"
 	"vpcprobe/probes/all"
 )
 
 func newRun() *cobra.Command {
-	var path, listen string
+	var path, listen, part string
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Walk every target on schedule; serve metrics, status and a page",
 		Long: `Run walks the targets on schedule until it is told to stop, and serves what it
-learns: / (a page), /metrics (Prometheus), /api/v1/status (JSON), /healthz and
-/readyz.`,
-		Example: "  vpcprobe run -c vpcprobe.yaml",
-		Args:    cobra.NoArgs,
+learns: / (a page), /metrics (Prometheus), /probe (for what expects
+blackbox_exporter), /api/v1/status (JSON), /healthz and /readyz.
+
+A changed configuration is noticed, and SIGHUP reads it again. If anything is
+wrong with it, the old one stays, and log, metrics and status say so.`,
+		Example: `  vpcprobe run -c vpcprobe.yaml
+  vpcprobe run -c env:VPCPROBE_CONFIG        # the configuration's text is in the environment
+  vpcprobe run -c vpcprobe.yaml --shard 0/3  # a third of the targets`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			flags := map[string]string{}
+			s := source{path: path, flags: map[string]string{}}
 			if listen != "" {
-				flags["listen"] = listen
+				s.flags["listen"] = listen
 			}
-			loaded, err := load(path, flags, cmd.ErrOrStderr())
-			if err != nil {
-				return err
+			if err := s.shard.parse(part); err != nil {
+				return exit{exitUsage, err}
 			}
-			return serve(cmd.Context(), &loaded.Config, probes.Host(), newLogger(cmd.ErrOrStderr(), loaded.Log))
+			return run(cmd.Context(), s, cmd.ErrOrStderr())
 		},
 	}
 	configFlag(cmd, &path)
 	cmd.Flags().StringVar(&listen, "listen", "", "`ADDRESS` to serve on, instead of the configuration's")
+	cmd.Flags().StringVar(&part, "shard", "", "walk `I/N`, the i-th of n parts of the targets, from 0; or NAME-I/N with a StatefulSet's pod name")
 	return cmd
 }
 
-// stopTimeout bounds how long requests to our endpoints may hold up the end.
-const stopTimeout = time.Second
+func (s *shard) parse(text string) (err error) {
+	if text != "" {
+		s.i, s.n, err = service.ParseShard(text)
+	}
+	return err
+}
 
-// serve runs the agent and its endpoints until ctx is done.
-func serve(ctx context.Context, c *config.Config, sys probes.System, log *slog.Logger, sinks ...agent.Sink) error {
-	a, err := newAgent(c, sys, log)
+// run is the agent as a service.
+func run(ctx context.Context, s source, stderr io.Writer) error {
+	loaded, err := s.load()
+	if err != nil {
+		return exit{exitUsage, missingFile(err)}
+	}
+	log := newLogger(stderr, loaded.Log)
+	for _, w := range loaded.Warnings {
+		log.Warn("configuration", "warning", w.String())
+	}
+	service.LimitMemory(os.DirFS("/"), log)
+	manager, err := service.FromEnvironment()
 	if err != nil {
 		return exit{exitUsage, err}
 	}
-	m := metrics.New(all.Kinds, metrics.Options{Version: version(), Stats: a.Stats, Native: c.Metrics.NativeHistograms})
-	listener, err := net.Listen("tcp", c.Listen)
+	return serve(ctx, daemon{config: loaded.Config, source: s, system: probes.Host(), log: log, manager: manager})
+}
+
+// A daemon is what serve needs. Without the path of a source, the
+// configuration is never read again; a nil manager is told nothing.
+type daemon struct {
+	config  config.Config
+	source  source
+	system  probes.System
+	log     *slog.Logger
+	manager *service.Notifier
+	sinks   []agent.Sink
+}
+
+// stopTimeout bounds how long requests to our endpoints may hold up the end.
+const stopTimeout = 300 * time.Millisecond
+
+// serve runs the agent and its endpoints until ctx is done.
+func serve(ctx context.Context, d daemon) error {
+	a, err := newAgent(&d.config, d.system, d.log)
 	if err != nil {
-		return exit{exitUsage, fmt.Errorf("listen: %w", err)}
+		return exit{exitUsage, err}
 	}
-	server := status.NewServer(status.New(a, status.Options{Metrics: m.Handler()}))
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
-	log.Info("probing", "targets", len(c.Targets), "listen", listener.Addr().String())
+	m := metrics.New(all.Kinds, metrics.Options{Version: version(), Stats: a.Stats, Native: d.config.Metrics.NativeHistograms})
+	options := status.Options{Metrics: m.Handler()}
 
-	running, stop := context.WithCancel(ctx)
-	defer stop()
-	go func() {
-		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
-			log.Error("the endpoint failed", "error", err)
-			stop()
+	asked := ctx
+	ctx, stop := context.WithCancelCause(ctx)
+	var background sync.WaitGroup
+	defer func() { stop(nil); background.Wait() }()
+	if d.source.path != "" {
+		r := newReloader(d.source, d.config, a, d.log, m.Reloaded)
+		r.manager = d.manager
+		options.ConfigError = r.state
+		if d.config.Reload.HTTP {
+			options.Reload = r.reload
 		}
-	}()
-	a.Run(running, append(sinks, m)...)
-
-	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
-	defer cancel()
-	if server.Shutdown(ending) != nil {
-		server.Close()
+		hangup := make(chan os.Signal, 1)
+		signal.Notify(hangup, syscall.SIGHUP)
+		defer signal.Stop(hangup)
+		background.Go(func() { r.poll(ctx, d.config.Reload.Every, hangup) })
 	}
-	if ctx.Err() == nil {
-		return exit{exitInternal, errors.New("the endpoint failed")}
+	servers, err := listen(d.config, a, status.New(a, options), d.log)
+	if err != nil {
+		return exit{exitUsage, err}
+	}
+	for _, s := range servers {
+		background.Go(func() { stop(s.serve()) })
+		d.log.Info("listening", "address", s.listener.Addr().String(), "for", s.what)
+	}
+	background.Go(func() { d.manager.Watch(ctx, d.log, a.Health) })
+	d.manager.Ready(fmt.Sprintf("probing %s", count(len(d.config.Targets), "target")))
+	a.Run(ctx, append(d.sinks, m)...)
+	d.manager.Stopping()
+	for _, s := range servers {
+		s.close()
+	}
+	if asked.Err() == nil {
+		return exit{exitInternal, context.Cause(ctx)}
 	}
 	return nil
+}
+
+// An endpoint is a listener and what is served there.
+type endpoint struct {
+	what     string
+	listener net.Listener
+	server   *http.Server
+}
+
+// listen opens the agent's endpoints: the one for people and Prometheus, and
+// the loopback one for the container runtime.
+func listen(c config.Config, a *agent.Agent, handler http.Handler, log *slog.Logger) ([]endpoint, error) {
+	front, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	endpoints := []endpoint{{"metrics, status and page", front, status.NewServer(handler)}}
+	if c.WebConfigFile != "" {
+		w, err := web.Load(c.WebConfigFile)
+		if err != nil {
+			front.Close()
+			return nil, err
+		}
+		w.Log = log
+		if endpoints[0].listener, err = w.Listener(front); err != nil {
+			front.Close()
+			return nil, err
+		}
+		endpoints[0].server.Handler = w.Wrap(handler)
+	}
+	if c.HealthListen == "off" {
+		return endpoints, nil
+	}
+	own, err := net.Listen("tcp", c.HealthListen)
+	if err != nil {
+		front.Close()
+		return nil, fmt.Errorf("health_listen: %w", err)
+	}
+	return append(endpoints, endpoint{"the health check", own, status.NewServer(status.NewHealth(a))}), nil
+}
+
+// serve serves until close; any other end is an error.
+func (e endpoint) serve() error {
+	if err := e.server.Serve(e.listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("the endpoint for %s failed: %w", e.what, err)
+	}
+	return nil
+}
+
+func (e endpoint) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	if e.server.Shutdown(ctx) != nil {
+		e.server.Close()
+	}
 }
 
 // newLogger returns a logger as configured.

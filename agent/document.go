@@ -21,11 +21,16 @@ const SchemaVersion = 1
 // A Document is what check -o json prints and /api/v1/status serves.
 // docs/json.md describes its fields.
 type Document struct {
-	SchemaVersion int              `json:"schema_version"`
-	GeneratedAt   time.Time        `json:"generated_at"`
-	Version       string           `json:"version"`
-	Summary       Summary          `json:"summary"`
-	Targets       []TargetDocument `json:"targets"`
+	SchemaVersion int       `json:"schema_version"`
+	GeneratedAt   time.Time `json:"generated_at"`
+	Version       string    `json:"version"`
+
+	// ConfigurationError says why the latest reload of the configuration
+	// changed nothing.
+	ConfigurationError string `json:"configuration_error,omitempty"`
+
+	Summary Summary          `json:"summary"`
+	Targets []TargetDocument `json:"targets"`
 }
 
 // A Summary counts targets by verdict and findings by severity. Expected

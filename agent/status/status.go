@@ -25,6 +25,13 @@ import (
 // Options say what is served beside the status.
 type Options struct {
 	Metrics http.Handler // at /metrics; nothing if nil
+	Probe   http.Handler // at /probe, for what expects blackbox_exporter; nothing if nil
+
+	// Reload reads the configuration again, at POST /-/reload; that is refused
+	// if nil. ConfigError says why the latest attempt to reload changed
+	// nothing; nil if it did, or if nobody knows.
+	Reload      func() error
+	ConfigError func() error
 }
 
 // An Agent is what is shown.
@@ -49,12 +56,19 @@ var pages = map[string]struct{ file, contentType string }{
 	"/favicon.svg": {"page/favicon.svg", "image/svg+xml"},
 }
 
-type server struct{ agent Agent }
+type server struct {
+	agent   Agent
+	options Options
+}
 
-// New returns the handler of all endpoints: / (the page), /metrics, /healthz,
-// /readyz and /api/v1/status. They answer GET and HEAD.
+// New returns the handler of all endpoints: / (the page), /metrics, /probe,
+// /healthz, /readyz and /api/v1/status, which answer GET and HEAD, and
+// /-/reload, which answers POST.
 func New(a Agent, o Options) http.Handler {
-	s := server{a}
+	if o.ConfigError == nil {
+		o.ConfigError = func() error { return nil }
+	}
+	s := server{a, o}
 	mux := http.NewServeMux()
 	for path, p := range pages {
 		content, _ := files.ReadFile(p.file) // embedded; a test serves each
@@ -67,10 +81,45 @@ func New(a Agent, o Options) http.Handler {
 	if o.Metrics != nil {
 		mux.Handle("GET /metrics", o.Metrics)
 	}
+	if o.Probe != nil {
+		mux.Handle("GET /probe", o.Probe)
+	}
+	s.healthRoutes(mux)
+	mux.HandleFunc("GET /api/v1/status", s.status)
+	mux.HandleFunc("POST /-/reload", s.reload)
+	return secured(mux)
+}
+
+// NewHealth returns the handler of /healthz and /readyz alone, for the
+// container runtime.
+func NewHealth(a Agent) http.Handler {
+	mux := http.NewServeMux()
+	server{agent: a}.healthRoutes(mux)
+	return secured(mux)
+}
+
+func (s server) healthRoutes(mux *http.ServeMux) {
 	mux.HandleFunc("GET /healthz", s.health)
 	mux.HandleFunc("GET /readyz", s.ready)
-	mux.HandleFunc("GET /api/v1/status", s.status)
-	return secured(mux)
+}
+
+// reload reads the configuration again. The answer says whether that changed
+// anything, and if not, why. Pages of other sites are refused: browsers say
+// in Sec-Fetch-Site on whose behalf they ask.
+func (s server) reload(w http.ResponseWriter, r *http.Request) {
+	switch site := r.Header.Get("Sec-Fetch-Site"); {
+	case s.options.Reload == nil:
+		plain(w, http.StatusForbidden, "reloading by HTTP is off: set reload.http in the configuration, or send SIGHUP")
+		return
+	case site != "" && site != "none" && site != "same-origin":
+		plain(w, http.StatusForbidden, "refused: the request comes from another site's page")
+		return
+	}
+	if err := s.options.Reload(); err != nil {
+		plain(w, http.StatusUnprocessableEntity, err.Error())
+		return
+	}
+	plain(w, http.StatusOK, "reloaded")
 }
 
 // NewServer returns a server with strict limits: a slow or careless client
@@ -170,6 +219,9 @@ func (s server) status(w http.ResponseWriter, r *http.Request) {
 		rounds = s.agent.Status()
 	}
 	document := s.agent.Document(rounds)
+	if err := s.options.ConfigError(); err != nil {
+		document.ConfigurationError = err.Error()
+	}
 	if query.Has("brief") {
 		for i := range document.Targets {
 			t := &document.Targets[i]

@@ -239,6 +239,8 @@ async function look() {
     $("tools").hidden = !many;
     const text = headline(brief.summary, brief.targets);
     if ($("headline").textContent !== text) $("headline").textContent = text;
+    $("configuration").hidden = !brief.configuration_error;
+    $("configuration").textContent = brief.configuration_error || "";
     document.title = `${brief.summary.reachable}/${brief.summary.targets} reachable – vpcprobe`;
     $("version").textContent = `vpcprobe ${brief.version}`;
     const elements = shown.map((t) => draw(full.get(t.name) || t, full.has(t.name)));
