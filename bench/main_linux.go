@@ -1,0 +1,126 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"vpcprobe/lab/netns"
+)
+
+func main() {
+	netns.Enter(nil)
+	if len(os.Args) > 1 {
+		role := map[string]func([]string) error{"farm": runFarm}[os.Args[1]]
+		if role != nil {
+			os.Exit(report(role(os.Args[2:])))
+		}
+	}
+	os.Exit(run())
+}
+
+func report(err error) int {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		return 1
+	}
+	return 0
+}
+
+// run reads the flags and measures.
+func run() int {
+	quick := flag.Bool("quick", false, "two minutes instead of fifteen: fewer figures, shorter windows")
+	binary := flag.String("vpcprobe", "", "the agent's `PATH`; built from this module unless given")
+	other := flag.String("blackbox", "", "`PATH` of blackbox_exporter; the one in PATH, if any, unless given")
+	only := flag.String("only", "", "the measurements to make, separated by commas: "+strings.Join(names(), ", "))
+	flag.Parse()
+	if flag.NArg() > 0 {
+		return report(fmt.Errorf("unknown argument %q", flag.Arg(0)))
+	}
+	folder, err := os.MkdirTemp("", "vpcprobe-bench-")
+	if err != nil {
+		return report(err)
+	}
+	defer os.RemoveAll(folder)
+	if *binary == "" { // built outside, where the build cache and perhaps a network are
+		*binary = filepath.Join(folder, "vpcprobe")
+		if out, err := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", *binary, "vpcprobe").CombinedOutput(); err != nil {
+			return report(fmt.Errorf("build the agent: %w\n%s", err, out))
+		}
+		os.Args = append(os.Args, "-vpcprobe", *binary)
+	}
+	if code, done := isolated(); done {
+		return code
+	}
+	b := &bench{folder: folder, quick: *quick, client: newClient(), peers: []*peer{vpcprobe(*binary)}}
+	if *only != "" {
+		b.only = strings.Split(*only, ",")
+	}
+	if path := cmpOr(*other, found("prometheus-blackbox-exporter"), found("blackbox_exporter")); path != "" {
+		b.peers = append(b.peers, blackbox(path))
+	}
+	return report(b.all())
+}
+
+func cmpOr(words ...string) string {
+	for _, w := range words {
+		if w != "" {
+			return w
+		}
+	}
+	return ""
+}
+
+func found(name string) string {
+	path, _ := exec.LookPath(name)
+	return path
+}
+
+// measurements are what can be measured, in order.
+var measurements = []struct {
+	name string
+	do   func(*bench) error
+}{
+	{"cost", (*bench).cost},
+	{"memory", (*bench).memory},
+}
+
+func names() (all []string) {
+	for _, m := range measurements {
+		all = append(all, m.name)
+	}
+	return all
+}
+
+// all makes the measurements and prints the table. One that fails does not
+// take the others with it.
+func (b *bench) all() error {
+	if err := writeCerts(b.folder); err != nil {
+		return err
+	}
+	var err error
+	if b.farm, err = startFarm(b.folder); err != nil {
+		return fmt.Errorf("the farm: %w", err)
+	}
+	defer b.farm.stop()
+	for _, p := range b.peers {
+		b.table.peers = append(b.table.peers, p.name)
+	}
+	var errs []error
+	for _, m := range measurements {
+		if len(b.only) > 0 && !slices.Contains(b.only, m.name) {
+			continue
+		}
+		if err := m.do(b); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", m.name, err))
+			b.table.note("%s was not measured: %v", m.name, err)
+		}
+	}
+	b.table.write(os.Stdout)
+	return errors.Join(errs...)
+}

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// The CPUs on which things run.
+const (
+	proberCPU = 0
+	farmCPU   = 1
+)
+
+// A process is a program under measurement, or one that helps to measure.
+type process struct {
+	cmd     *exec.Cmd
+	started time.Time // just before exec
+}
+
+// start starts a command on one CPU, a little more urgent than the rest of the
+// machine where that is allowed.
+func start(cmd *exec.Cmd, cpu int) (*process, error) {
+	p := &process{cmd: cmd}
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // what a child inherits belongs to the thread, which ends with this goroutine
+		var set unix.CPUSet
+		set.Set(cpu)
+		if err := unix.SchedSetaffinity(0, &set); err != nil {
+			done <- fmt.Errorf("pin to CPU %d: %w", cpu, err)
+			return
+		}
+		unix.Setpriority(unix.PRIO_PROCESS, 0, -10)
+		p.started = time.Now()
+		done <- cmd.Start()
+	}()
+	return p, <-done
+}
+
+// stop ends the process and waits for it.
+func (p *process) stop() {
+	p.cmd.Process.Signal(syscall.SIGTERM)
+	timer := time.AfterFunc(3*time.Second, func() { p.cmd.Process.Kill() })
+	defer timer.Stop()
+	p.cmd.Wait()
+}
+
+// cpu is the time that the process has run, by the kernel's scheduler.
+func (p *process) cpu() time.Duration {
+	paths, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", p.cmd.Process.Pid))
+	var sum time.Duration
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue // the thread has just ended
+		}
+		first, _, _ := strings.Cut(string(text), " ")
+		ns, _ := strconv.ParseInt(first, 10, 64)
+		sum += time.Duration(ns)
+	}
+	return sum
+}
+
+// rss is the memory that the process occupies, in MB.
+func (p *process) rss() float64 {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(text)) {
+		if value, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			kb, _ := strconv.ParseFloat(strings.Fields(value)[0], 64)
+			return kb / 1000 * 1.024
+		}
+	}
+	return 0
+}
+
+// self returns a command that runs this program in another role.
+func self(role string, args ...string) *exec.Cmd {
+	cmd := exec.Command("/proc/self/exe", append([]string{role}, args...)...)
+	cmd.Stderr = os.Stderr
+	return cmd
+}
+
+// isolated runs this program again in a network namespace of its own, so that
+// its servers listen where nobody can reach them. It returns the exit code, and
+// false if this is that run.
+func isolated() (int, bool) {
+	const key = "BENCH_INSIDE"
+	if os.Getenv(key) != "" {
+		exec.Command("ip", "link", "set", "lo", "up").Run()
+		return 0, false
+	}
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Env = append(os.Environ(), key+"=1")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	runtime.LockOSThread()
+	if err := cmd.Run(); err != nil {
+		if cmd.ProcessState == nil {
+			fmt.Fprintln(os.Stderr, "bench: a network namespace:", err)
+		}
+		return 1, true
+	}
+	return 0, true
+}

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"time"
+)
+
+// A row is one figure of all peers, ours first. NaN is a figure that a peer
+// does not have.
+type row struct {
+	figure string
+	unit   string
+	values []float64
+	goal   float64 // 0 for none
+	atMost bool    // the goal is a lower bound: more is better
+}
+
+// more makes the goal a lower bound.
+func (r row) more() row { r.atMost = true; return r }
+
+type table struct {
+	peers []string
+	rows  []row
+	notes []string
+}
+
+func (t *table) add(r row) {
+	t.rows = append(t.rows, r)
+	fmt.Fprintf(os.Stderr, "%s: %.4g\n", r.figure, r.values)
+}
+
+func (t *table) note(format string, args ...any) {
+	t.notes = append(t.notes, fmt.Sprintf(format, args...))
+	fmt.Fprintf(os.Stderr, format+"\n", args...)
+}
+
+// sum adds up a peer's figures whose names begin alike.
+func (t *table) sum(peer, prefix string) float64 {
+	var sum float64
+	for _, r := range t.rows {
+		for i, p := range t.peers {
+			if p == peer && strings.HasPrefix(r.figure, prefix) {
+				sum += r.values[i]
+			}
+		}
+	}
+	return sum
+}
+
+// write prints the table as Markdown.
+func (t *table) write(w io.Writer) {
+	fmt.Fprintf(w, "%s, %s.\n\n", time.Now().UTC().Format("2006-01-02 15:04 UTC"), machine())
+	fmt.Fprint(w, "| figure | ", strings.Join(t.peers, " | "), " | ratio | goal | reached |\n|---|", strings.Repeat("---|", len(t.peers)), "---|---|---|\n")
+	for _, r := range t.rows {
+		fmt.Fprintf(w, "| %s |", r.figure)
+		for i := range t.peers {
+			fmt.Fprintf(w, " %s |", number(at(r.values, i), r.unit))
+		}
+		fmt.Fprintf(w, " %s | %s | %s |\n", r.ratio(), r.aim(), r.reached())
+	}
+	for _, n := range t.notes {
+		fmt.Fprintf(w, "\n* %s", n)
+	}
+	fmt.Fprintln(w)
+}
+
+func at(values []float64, i int) float64 {
+	if i < len(values) {
+		return values[i]
+	}
+	return math.NaN()
+}
+
+// ratio is ours to the best of the others.
+func (r row) ratio() string {
+	best := math.NaN()
+	for _, v := range r.values[1:] {
+		if math.IsNaN(best) || !r.atMost && v < best || r.atMost && v > best {
+			best = v
+		}
+	}
+	if math.IsNaN(best) || best == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%.2f", r.values[0]/best)
+}
+
+func (r row) aim() string {
+	switch {
+	case r.goal == 0:
+		return ""
+	case r.atMost:
+		return "≥ " + number(r.goal, r.unit)
+	}
+	return "≤ " + number(r.goal, r.unit)
+}
+
+func (r row) reached() string {
+	switch {
+	case r.goal == 0:
+		return ""
+	case r.atMost == (r.values[0] >= r.goal) || r.values[0] == r.goal:
+		return "yes"
+	}
+	return "**no**"
+}
+
+// number shows three significant digits.
+func number(v float64, unit string) string {
+	switch {
+	case math.IsNaN(v):
+		return "-"
+	case math.Abs(v) >= 1000:
+		return strings.TrimSpace(fmt.Sprintf("%.0f %s", v, unit))
+	}
+	return strings.TrimSpace(fmt.Sprintf("%.3g %s", v, unit))
+}
+
+// machine describes where this runs.
+func machine() string {
+	model := "unknown CPU"
+	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		for line := range strings.Lines(string(text)) {
+			if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
+				model = strings.TrimSpace(value)
+				break
+			}
+		}
+	}
+	kernel, _ := exec.Command("uname", "-sr").Output()
+	load, _ := os.ReadFile("/proc/loadavg")
+	return fmt.Sprintf("%d × %s, %s, %s, load average at the end %s", runtime.NumCPU(), model, strings.TrimSpace(string(kernel)), runtime.Version(),
+		strings.Join(strings.Fields(string(load))[:3], " "))
+}
