@@ -300,12 +300,15 @@ func (a *Agent) reschedule(s *stride, r *Round) {
 			st.due = next(w.target, every, now)
 		case s.changed.below(i):
 			st.due = now // what it stands on changed beside it
+		case failing != w.failing && a.kinds[i].Every > 0:
+			st.due = now // callers began or ceased to fail: a slow kind may see why
 		default:
 			st.due = min(st.due, next(w.target, every, now))
 		}
 		wake = min(wake, w.steps[i].due)
 		fastest = min(fastest, every)
 	}
+	w.failing = failing
 	missed := uint64(max(0, now-w.wake) / int64(fastest))
 	w.wake = wake
 	if wake < never {

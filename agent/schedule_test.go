@@ -279,6 +279,32 @@ func TestWhileFailing(t *testing.T) {
 	})
 }
 
+// A kind with a slow pace of its own looks at once when callers begin or cease
+// to fail, even on a layer above it: a trace may see why handshakes time out.
+func TestSlowKindsLookWhenCallersBeginToFail(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newClock()
+		stalled := func() probes.Outcome {
+			if at := time.Since(c.start); at > 65*time.Second && at < 95*time.Second {
+				return probes.Timeout
+			}
+			return probes.OK
+		}
+		trace := kind("trace", probes.PerTarget, c.ticks("trace", well))
+		trace.Every = time.Hour
+		a := newAgent(t, []probes.Kind{
+			opens(ends(probes.OK), lanes(1)),
+			kind("connect", probes.PerLane, ends(probes.OK)),
+			trace,
+			kind("handshake", probes.PerLane, c.ticks("handshake", stalled)),
+		}, target("orders"))
+		run(t, a, 200*time.Second)
+		if n := len(c.at["trace"]); n != 3 { // the first walk, the failure, the recovery
+			t.Errorf("trace ran %d times, at %v", n, c.at["trace"])
+		}
+	})
+}
+
 // When a lower layer changes its mind, the layers above look again in the same
 // round, on all lanes.
 func TestHurry(t *testing.T) {

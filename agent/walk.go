@@ -31,6 +31,8 @@ type walk struct {
 	latest atomic.Pointer[Round]
 	wake   int64 // when its next step falls due
 	gone   bool  // taken out of the configuration
+
+	failing bool // after the latest walk
 }
 
 // A step is a kind bound to a target, and when it falls due. Times are those
