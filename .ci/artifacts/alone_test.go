@@ -1,0 +1,137 @@
+package artifacts
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// alone runs a command that has to succeed, in a network namespace of its own:
+// whatever it does, it reaches nothing but loopback.
+func alone(t testing.TB, folder string, args ...string) string {
+	t.Helper()
+	tool(t, "unshare")
+	tool(t, "ip")
+	if os.Geteuid() != 0 {
+		t.Skip("SKIP: only root makes network namespaces here")
+	}
+	return must(t, folder, "unshare", append([]string{"--net", "--", "sh", "-c", `ip link set lo up && exec "$@"`, "sh"}, args...)...)
+}
+
+// nobody is the command line of an unprivileged user without capabilities and
+// without a way to get any, as the unit and the container have it.
+func nobody(args ...string) []string {
+	return append([]string{"env", "-i", "TMPDIR=/tmp", "setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--bounding-set", "-all",
+		"--inh-caps", "-all", "--ambient-caps", "-all", "--no-new-privs", "--"}, args...)
+}
+
+// toured checks the scorecard of `vpcprobe lab --once`, and returns it.
+func toured(t testing.TB, out string) string {
+	t.Helper()
+	score := regexp.MustCompile(`(?m)^\d+ passed, 0 failed$`).FindString(out)
+	if score == "" {
+		t.Errorf("the tour of the lab:\n%s", out)
+	}
+	return score
+}
+
+// Every probe works for an unprivileged user with no capabilities.
+func TestNobodyRunsTheLab(t *testing.T) {
+	tool(t, "setpriv")
+	caps := alone(t, "/tmp", nobody("grep", "-E", "^(Cap(Inh|Prm|Eff|Bnd|Amb)|NoNewPrivs|Uid)", "/proc/self/status")...)
+	if !regexp.MustCompile(`^Uid:\t65534\t.*\n(Cap\w+:\t0{16}\n){5}NoNewPrivs:\t1\n$`).MatchString(caps) {
+		t.Fatalf("not nobody:\n%s", caps)
+	}
+	t.Log(toured(t, alone(t, "/tmp", nobody(binary, "lab", "--once")...)))
+}
+
+// The path trace works there, too, and so does the health check.
+func TestNobodyTraces(t *testing.T) {
+	tool(t, "setpriv")
+	out := alone(t, "/tmp", nobody("sh", "-c", `
+"$0" lab --listen 127.0.0.1:9643 >/dev/null 2>&1 &
+agent=$!
+for i in $(seq 100); do "$0" health >/dev/null 2>&1 && break; sleep 0.1; done
+"$0" health && "$0" trace 127.0.0.1:9643
+status=$?
+kill $agent
+wait $agent
+exit $status`, binary)...)
+	if !strings.HasPrefix(out, "ok\n") || !strings.Contains(out, "127.0.0.1") {
+		t.Errorf("health and trace:\n%s", out)
+	}
+	t.Log(out)
+}
+
+// What the unit forbids, the agent does not do: systemd is not what runs this
+// test, so strace is asked.
+func TestTheUnitForbidsNothingNeeded(t *testing.T) {
+	for _, name := range []string{"strace", "setpriv", "systemd-analyze"} {
+		tool(t, name)
+	}
+	folder := t.TempDir()
+	log := filepath.Join(folder, "log")
+	toured(t, alone(t, "/tmp", append([]string{"strace", "-f", "-qq", "-o", log}, nobody(binary, "lab", "--once")...)...))
+	text := read(t, log)
+	_, text, ok := strings.Cut(text, `execve("`+binary+`"`)
+	if !ok {
+		t.Fatal("the agent did not run")
+	}
+	allowed := filtered(t)
+	used := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^\d+ +(\w+)\(`).FindAllStringSubmatch(text, -1) {
+		used[m[1]] = true
+	}
+	if len(used) < 20 || !used["socket"] {
+		t.Fatalf("only %d system calls were seen", len(used))
+	}
+	for call := range used {
+		if !allowed[call] {
+			t.Errorf("the unit's SystemCallFilter forbids %s", call)
+		}
+	}
+	families := unit(t)["RestrictAddressFamilies"][0]
+	for _, m := range regexp.MustCompile(`socket\((AF_\w+)`).FindAllStringSubmatch(text, -1) {
+		if !slices.Contains(strings.Fields(families), m[1]) {
+			t.Errorf("the unit's RestrictAddressFamilies forbids %s", m[1])
+		}
+	}
+	if regexp.MustCompile(`PROT_\w*\|?PROT_WRITE\|PROT_EXEC`).MatchString(text) {
+		t.Error("the unit's MemoryDenyWriteExecute forbids what the agent does")
+	}
+}
+
+// filtered are the system calls that the unit's filter lets through.
+func filtered(t testing.TB) map[string]bool {
+	t.Helper()
+	allowed := map[string]bool{}
+	for _, line := range unit(t)["SystemCallFilter"] {
+		sets, deny := strings.CutPrefix(line, "~")
+		for _, set := range strings.Fields(sets) {
+			for _, call := range syscalls(t, set) {
+				allowed[call] = !deny
+			}
+		}
+	}
+	return allowed
+}
+
+// syscalls expands a set of systemd's.
+func syscalls(t testing.TB, set string) []string {
+	t.Helper()
+	var found []string
+	for line := range strings.Lines(must(t, root, "systemd-analyze", "syscall-filter", "--no-pager", set)) {
+		word := strings.TrimSpace(line)
+		switch {
+		case word == set || word == "" || strings.HasPrefix(word, "#"):
+		case strings.HasPrefix(word, "@"):
+			found = append(found, syscalls(t, word)...)
+		default:
+			found = append(found, word)
+		}
+	}
+	return found
+}
