@@ -222,8 +222,11 @@ func routeScenarios() []Scenario {
 	// of FACTS.md 1.4 ends there. The alias resolves, so the API exists, is
 	// private and is associated.
 	forbidden := finds("default-endpoint-disabled", "stage-not-found", "waf-blocked")
-	captured := slices.Concat(finds("api-not-found", "public-api-captured"), forbidden)
-	slices.Sort(captured)
+	// The caller of these sends an API key besides, and an API whose one
+	// resource is {proxy+} with a key required answers every path the same.
+	// That the alias does not resolve rules nothing out either: an API that was
+	// never associated with the endpoint has none, and works all the same.
+	captured := finds(append(slices.Clone(forbidden), "api-key-rejected", "api-not-found", "public-api-captured")...)
 	// A Forbidden domain: by every follow-up alike, so its mapping, a rule of a
 	// web ACL, and what is special to the kind of domain remain: who may use it.
 	private := finds("base-path-unmapped", "domain-not-associated", "waf-blocked")

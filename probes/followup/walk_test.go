@@ -135,26 +135,6 @@ func startLab(t *testing.T) (*lab.Lab, map[string]*probes.Target) {
 	return l, targets
 }
 
-// wider are scenarios in which the wire leaves more, or less, open than one
-// might hope, with the reason.
-var wider = map[string][]string{
-	// The older text names no policy, and the articles name two that it may be.
-	"resource-policy-silent-old": {"caller-anonymous", "endpoint-policy-silent", "resource-policy-silent"},
-	// The article's own cause for the text is a path that does not exist.
-	"authorization-malformed": {"authorization-malformed", "method-not-found", "not-redeployed", "path-not-found"},
-	// GET finds the path.
-	"method-not-found": {"method-not-found", "not-redeployed"},
-	// An API that was never associated with the endpoint has no alias either,
-	// and works all the same: the alias's absence rules nothing out.
-	"public-api-captured": {"api-key-rejected", "api-not-found", "default-endpoint-disabled", "public-api-captured", "stage-not-found", "waf-blocked"},
-	"api-not-found":       {"api-key-rejected", "api-not-found", "default-endpoint-disabled", "public-api-captured", "stage-not-found", "waf-blocked"},
-	// An unmapped path, a foreign truststore and a firewall look the same.
-	"base-path-unmapped":              {"base-path-unmapped", "client-cert-distrusted", "waf-blocked"},
-	"client-cert-untrusted-at-server": {"base-path-unmapped", "client-cert-distrusted", "waf-blocked"},
-	"base-path-unmapped-private":      {"base-path-unmapped", "domain-not-associated", "waf-blocked"},
-	"domain-not-associated":           {"base-path-unmapped", "domain-not-associated", "waf-blocked"},
-}
-
 // Each scenario of these layers leads to exactly its findings, and to nothing
 // else, with at most twelve follow-ups that are marked and carry nothing.
 func TestScenarios(t *testing.T) {
@@ -175,9 +155,6 @@ func TestScenarios(t *testing.T) {
 			before := len(l.Requests())
 			w := newWalker(t, l.System(), &target)
 			want := s.Want
-			if set, ok := wider[s.ID]; ok {
-				want = set
-			}
 			found := w.round()
 			if got := idsOf(found); !slices.Equal(got, want) {
 				t.Errorf("got  %v\nwant %v", got, want)
