@@ -64,10 +64,9 @@ type driver struct {
 }
 
 // drive starts probing. hear, if not nil, is told what each probe said.
-func drive(p *peer, j job, hear func(target int, at time.Time, text string)) *driver {
+func drive(c *http.Client, p *peer, j job, hear func(target int, at time.Time, text string)) *driver {
 	ctx, cancel := context.WithCancel(context.Background())
 	d := &driver{stop: cancel}
-	c := newClient()
 	gap := j.every / time.Duration(j.targets)
 	ask := func(i int) {
 		at := time.Now()

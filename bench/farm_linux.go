@@ -15,6 +15,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"vpcprobe/lab/netns"
 )
 
 // The farm is what is probed: it runs as a process of its own, on its own CPU,
@@ -292,10 +294,10 @@ type farmer struct {
 	out *json.Decoder
 }
 
-// startFarm starts a farm in the present namespace.
-func startFarm(certs string, args ...string) (*farmer, error) {
+// startFarm starts a farm, inside a host of the lab unless in is nil.
+func startFarm(in *netns.Namespace, certs string, args ...string) (*farmer, error) {
 	cmd := self("farm", append([]string{"-certs", certs}, args...)...)
-	in, err := cmd.StdinPipe()
+	commands, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
 	}
@@ -303,11 +305,11 @@ func startFarm(certs string, args ...string) (*farmer, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := start(cmd, farmCPU)
+	p, err := start(cmd, farmCPU, in)
 	if err != nil {
 		return nil, err
 	}
-	f := &farmer{p, in, json.NewDecoder(out)}
+	f := &farmer{p, commands, json.NewDecoder(out)}
 	return f, f.out.Decode(new(tally))
 }
 

@@ -88,6 +88,13 @@ var measurements = []struct {
 }{
 	{"cost", (*bench).cost},
 	{"memory", (*bench).memory},
+	{"lateness", (*bench).lateness},
+	{"start", (*bench).starting},
+	{"detection", (*bench).detection},
+	{"scrape", (*bench).scrape},
+	{"rate", (*bench).rate},
+	{"overload", (*bench).overload},
+	{"accuracy", (*bench).accuracy},
 }
 
 func names() (all []string) {
@@ -104,7 +111,7 @@ func (b *bench) all() error {
 		return err
 	}
 	var err error
-	if b.farm, err = startFarm(b.folder); err != nil {
+	if b.farm, err = startFarm(nil, b.folder); err != nil {
 		return fmt.Errorf("the farm: %w", err)
 	}
 	defer b.farm.stop()

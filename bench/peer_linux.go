@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"vpcprobe/lab/netns"
 )
 
 // A job is the work that a prober is given: the same layer of so many targets,
@@ -22,6 +24,7 @@ type job struct {
 	// otherwise each target has an address of its own.
 	port int
 	farm string
+	in   *netns.Namespace
 	load int // further targets on loopback, of the HTTPS layer, at 100 ms
 }
 
@@ -51,7 +54,7 @@ func (p *peer) start(folder string, j job) (*process, error) {
 	}
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Env = append(os.Environ(), "AWS_ACCESS_KEY_ID=AKIAIOSFODNN7EXAMPLE", "AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
-	return start(cmd, proberCPU)
+	return start(cmd, proberCPU, j.in)
 }
 
 // vpcprobe is the agent itself.

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"vpcprobe/lab/netns"
 )
 
 // The CPUs on which things run.
@@ -27,8 +29,8 @@ type process struct {
 }
 
 // start starts a command on one CPU, a little more urgent than the rest of the
-// machine where that is allowed.
-func start(cmd *exec.Cmd, cpu int) (*process, error) {
+// machine where that is allowed, and inside a host of the lab unless in is nil.
+func start(cmd *exec.Cmd, cpu int, in *netns.Namespace) (*process, error) {
 	p := &process{cmd: cmd}
 	done := make(chan error, 1)
 	go func() {
@@ -41,7 +43,11 @@ func start(cmd *exec.Cmd, cpu int) (*process, error) {
 		}
 		unix.Setpriority(unix.PRIO_PROCESS, 0, -10)
 		p.started = time.Now()
-		done <- cmd.Start()
+		if in == nil {
+			done <- cmd.Start()
+			return
+		}
+		done <- in.Do(cmd.Start)
 	}()
 	return p, <-done
 }
@@ -104,12 +110,12 @@ func isolated() (int, bool) {
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
 	cmd.Env = append(os.Environ(), key+"=1")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
-	runtime.LockOSThread()
-	if err := cmd.Run(); err != nil {
-		if cmd.ProcessState == nil {
-			fmt.Fprintln(os.Stderr, "bench: a network namespace:", err)
-		}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET}
+	if _, err := start(cmd, farmCPU, nil); err != nil {
+		fmt.Fprintln(os.Stderr, "bench: a network namespace:", err)
+		return 1, true
+	}
+	if cmd.Wait() != nil {
 		return 1, true
 	}
 	return 0, true

@@ -49,7 +49,7 @@ func (b *bench) put(p *peer, j job) (*prober, error) {
 		return nil, fmt.Errorf("%s did not come up: %w\n%s", p.name, err, text)
 	}
 	if p.probe != nil {
-		pr.driver = drive(p, j, nil)
+		pr.driver = drive(newClient(), p, j, nil)
 	}
 	return pr, nil
 }
