@@ -123,6 +123,8 @@ func (d *document) checkTLS() error {
 		return errors.New("tls_server_config: min_version is above max_version")
 	case (t.ClientCA != "" || t.ClientCAFile != "") && t.ClientAuth.is == tls.NoClientCert:
 		return errors.New("tls_server_config: client_ca_file without a client_auth_type that asks for a certificate")
+	case len(t.ClientAllowedSANs) > 0 && t.ClientAuth.is == tls.NoClientCert:
+		return errors.New("tls_server_config: client_allowed_sans without a client_auth_type that asks for a certificate")
 	case d.HTTP.HTTP2 && len(t.CipherSuites) > 0 && t.MinVersion < tls.VersionTLS13 &&
 		!slices.Contains(t.CipherSuites, cipher(tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256)) &&
 		!slices.Contains(t.CipherSuites, cipher(tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256)):

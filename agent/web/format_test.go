@@ -115,6 +115,7 @@ func TestBadFiles(t *testing.T) {
 		{"another's key", "tls_server_config:\n  cert_file: server.crt\n  key_file: other.key\n", `web.yaml: tls_server_config: certificate and key: tls: private key does not match public key`},
 		{"a key that is none", "tls_server_config:\n  cert_file: server.crt\n  key: hunter2\n", `web.yaml: tls_server_config: certificate and key: tls: failed to find any PEM data in key input`},
 		{"authorities nobody uses", server + "  client_ca_file: ca.crt\n", `web.yaml: tls_server_config: client_ca_file without a client_auth_type that asks for a certificate`},
+		{"names nobody is asked for", server + "  client_allowed_sans: [scraper]\n", `web.yaml: tls_server_config: client_allowed_sans without a client_auth_type that asks for a certificate`},
 		{"no authority in it", server + "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: empty\n", `web.yaml: tls_server_config: client_ca_file: there is no certificate in it, so no client could ever be let in`},
 		{"an unknown policy", server + "  client_auth_type: Require\n", `web.yaml:4: "Require" is no client_auth_type: NoClientCert, RequestClientCert, RequireAnyClientCert, VerifyClientCertIfGiven and RequireAndVerifyClientCert are`},
 		{"an insecure suite", server + "  cipher_suites: [TLS_RSA_WITH_RC4_128_SHA]\n", `web.yaml:4: "TLS_RSA_WITH_RC4_128_SHA" is no cipher suite, or not a secure one`},

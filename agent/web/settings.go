@@ -3,6 +3,7 @@ package web
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -55,7 +56,7 @@ func (d *document) tlsConfig(read func(string) ([]byte, error)) (*tls.Config, er
 	for _, c := range d.TLS.Curves {
 		t.CurvePreferences = append(t.CurvePreferences, tls.CurveID(c))
 	}
-	if d.TLS.ClientAllowedSANs != nil {
+	if d.TLS.ClientAllowedSANs != nil && t.ClientAuth != tls.NoClientCert {
 		t.VerifyConnection = allow(d.TLS.ClientAllowedSANs)
 	}
 	t.ClientCAs, err = d.clientCAs(read)
@@ -98,18 +99,17 @@ func (d *document) clientCAs(read func(string) ([]byte, error)) (*x509.CertPool,
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("client_ca_file: there is no certificate in it, so no client could ever be let in")
+		return nil, errors.New("client_ca_file: there is no certificate in it, so no client could ever be let in")
 	}
 	return pool, nil
 }
 
-// allow accepts a client that has one of the names in its certificate. Whether
-// it must have a certificate is for the client_auth_type to say. In contrast
-// to VerifyPeerCertificate, it is asked on resumed connections too.
+// allow accepts clients that have one of the names in their certificate. In
+// contrast to VerifyPeerCertificate, it is asked on resumed connections too.
 func allow(names []string) func(tls.ConnectionState) error {
 	return func(state tls.ConnectionState) error {
 		if len(state.PeerCertificates) == 0 {
-			return nil
+			return errors.New("the client has no certificate, and so none of the names in client_allowed_sans")
 		}
 		cert := state.PeerCertificates[0]
 		given := slices.Concat(cert.DNSNames, cert.EmailAddresses)

@@ -126,6 +126,7 @@ func TestClientCertificates(t *testing.T) {
 		{"required, a stranger's", verify + "RequireAndVerifyClientCert\n", stranger, "unknown certificate authority"},
 		{"required of a name, another's", verify + "RequireAndVerifyClientCert\n" + sans, other, "bad certificate"},
 		{"required of a name, good", verify + "RequireAndVerifyClientCert\n" + sans, allowed, "200"},
+		{"if given, of a name, none", verify + "VerifyClientCertIfGiven\n" + sans, nil, "bad certificate"},
 		{"if given, none", verify + "VerifyClientCertIfGiven\n", nil, "200"},
 		{"if given, a stranger's", verify + "VerifyClientCertIfGiven\n", stranger, "unknown certificate authority"},
 		{"any, none", "  client_auth_type: RequireAnyClientCert\n", nil, "certificate required"},
