@@ -48,22 +48,44 @@ func TestNobodyRunsTheLab(t *testing.T) {
 	t.Log(toured(t, alone(t, "/tmp", nobody(binary, "lab", "--once")...)))
 }
 
-// The path trace works there, too, and so does the health check.
-func TestNobodyTraces(t *testing.T) {
-	tool(t, "setpriv")
+// An agent that runs as the unit and the container run it: it is healthy, it
+// traces the path, and so does the command.
+func TestNobodyRunsTheAgent(t *testing.T) {
+	for _, name := range []string{"setpriv", "curl"} {
+		tool(t, name)
+	}
+	config := filepath.Join(filepath.Dir(binary), "nobody.yaml")
+	write(t, config, "listen: 127.0.0.1:9700\nevery: 1s\npace: {trace: 1s}\ntargets: [{name: orders, kind: custom-domain, domain: localhost, port: 9643}]\n")
 	out := alone(t, "/tmp", nobody("sh", "-c", `
 "$0" lab --listen 127.0.0.1:9643 >/dev/null 2>&1 &
+lab=$!
+for i in $(seq 150); do "$0" health --address 127.0.0.1:9643 >/dev/null 2>&1 && break; sleep 0.1; done
+"$0" run --config "$1" 2>/tmp/nobody.$$ &
 agent=$!
-for i in $(seq 100); do "$0" health >/dev/null 2>&1 && break; sleep 0.1; done
+for i in $(seq 150); do "$0" health >/dev/null 2>&1 && break; sleep 0.1; done
+for i in $(seq 100); do curl -s 127.0.0.1:9700/metrics | grep -q vpcprobe_trace_state && break; sleep 0.1; done
+curl -s 127.0.0.1:9700/metrics | grep -E '^vpcprobe_(tcp_up|trace_state|path_length|verdict|success)\{'
 "$0" health && "$0" trace 127.0.0.1:9643
 status=$?
-kill $agent
-wait $agent
-exit $status`, binary)...)
-	if !strings.HasPrefix(out, "ok\n") || !strings.Contains(out, "127.0.0.1") {
-		t.Errorf("health and trace:\n%s", out)
-	}
+kill $agent $lab
+wait $agent || echo "the agent ended with $?: $(cat /tmp/nobody.$$)"
+rm /tmp/nobody.$$
+exit $status`, binary, config)...)
 	t.Log(out)
+	for _, want := range []string{
+		`(?m)^vpcprobe_tcp_up\{address="127\.0\.0\.1",target="orders"\} 1$`,
+		`(?m)^vpcprobe_trace_state\{address="127\.0\.0\.1",state="open",target="orders"\} 1$`,
+		`(?m)^vpcprobe_path_length\{address="127\.0\.0\.1",target="orders"\} 1$`,
+		`(?m)^vpcprobe_success\{kind="trace",target="orders"\} 1$`,
+		`(?m)^ok$`,
+	} {
+		if !regexp.MustCompile(want).MatchString(out) {
+			t.Errorf("no %s", want)
+		}
+	}
+	if strings.Contains(out, "the agent ended with") {
+		t.Error("the agent did not end in good order")
+	}
 }
 
 // What the unit forbids, the agent does not do: systemd is not what runs this
@@ -74,7 +96,7 @@ func TestTheUnitForbidsNothingNeeded(t *testing.T) {
 	}
 	folder := t.TempDir()
 	log := filepath.Join(folder, "log")
-	toured(t, alone(t, "/tmp", append([]string{"strace", "-f", "-qq", "-o", log}, nobody(binary, "lab", "--once")...)...))
+	alone(t, "/tmp", append([]string{"sh", "-c", `"$@"; true`, "sh", "strace", "-f", "-qq", "-o", log}, nobody(binary, "lab", "--once")...)...)
 	text := read(t, log)
 	_, text, ok := strings.Cut(text, `execve("`+binary+`"`)
 	if !ok {

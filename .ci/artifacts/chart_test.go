@@ -230,10 +230,10 @@ func TestChartDetails(t *testing.T) {
 	if want := "111122223333.dkr.ecr.eu-west-1.amazonaws.com/vpcprobe/vpcprobe@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"; c.Image != want {
 		t.Errorf("image: %s", c.Image)
 	}
-	if got := strings.Join(c.ReadinessProbe.Exec.Command, " "); got != "/vpcprobe health --address=127.0.0.1:9700 --require=orders" {
+	if got := strings.Join(c.ReadinessProbe.Exec.Command, " "); got != "/vpcprobe health --address=127.0.0.1:9701 --require=orders" {
 		t.Errorf("readiness: %s", got)
 	}
-	if got := strings.Join(c.LivenessProbe.Exec.Command, " "); got != "/vpcprobe health --address=127.0.0.1:9700" {
+	if got := strings.Join(c.LivenessProbe.Exec.Command, " "); got != "/vpcprobe health --address=127.0.0.1:9701" {
 		t.Errorf("liveness follows the targets: %s", got)
 	}
 	if one[*corev1.Service](t, everything).Spec.Ports[0].Port != 80 {
@@ -330,7 +330,7 @@ func TestChartSidecar(t *testing.T) {
 	}
 
 	awaiting := render("--set", "vpcprobe.sidecar.await={orders}").Spec.InitContainers[0]
-	if got := strings.Join(awaiting.StartupProbe.Exec.Command, " "); got != "/vpcprobe health --address=127.0.0.1:9643 --require=orders" {
+	if got := strings.Join(awaiting.StartupProbe.Exec.Command, " "); got != "/vpcprobe health --address=127.0.0.1:9644 --require=orders" {
 		t.Errorf("await: %s", got)
 	}
 	if awaiting.ReadinessProbe != nil || awaiting.StartupProbe.FailureThreshold != 120 {

@@ -119,14 +119,14 @@ resource "aws_ecs_task_definition" "this" {
 }
 
 resource "aws_ecs_service" "zone" {
-  for_each         = var.subnets
-  name             = "${var.name}-${each.key}"
-  cluster          = var.cluster
-  task_definition  = aws_ecs_task_definition.this.arn
-  launch_type      = "FARGATE"
-  desired_count    = 1
-  propagate_tags   = "SERVICE"
-  tags             = var.tags
+  for_each        = var.subnets
+  name            = "${var.name}-${each.key}"
+  cluster         = var.cluster
+  task_definition = aws_ecs_task_definition.this.arn
+  launch_type     = "FARGATE"
+  desired_count   = 1
+  propagate_tags  = "SERVICE"
+  tags            = var.tags
 
   network_configuration {
     subnets          = [each.value]

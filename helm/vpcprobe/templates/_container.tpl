@@ -15,6 +15,8 @@ args:
 env:
   - name: VPCPROBE_LISTEN # every address, of either family
     value: ":{{ .Values.port }}"
+  - name: VPCPROBE_HEALTH_LISTEN # for the probes below: in the clear, and never beyond the pod
+    value: "127.0.0.1:{{ .Values.healthPort }}"
   {{- if eq .Values.mode "statefulset" }}
   - name: POD_NAME
     valueFrom:
@@ -34,7 +36,7 @@ ports:
     protocol: TCP
 livenessProbe:
   exec:
-    command: [/vpcprobe, health, "--address=127.0.0.1:{{ .Values.port }}"]
+    command: [/vpcprobe, health, "--address=127.0.0.1:{{ .Values.healthPort }}"]
   periodSeconds: 20
   timeoutSeconds: 5
 resources:
@@ -52,7 +54,7 @@ exec:
   command:
     - /vpcprobe
     - health
-    - --address=127.0.0.1:{{ .root.Values.port }}
+    - --address=127.0.0.1:{{ .root.Values.healthPort }}
     {{- range .require }}
     - --require={{ . }}
     {{- end }}
