@@ -104,7 +104,7 @@ func serve(ctx context.Context, d daemon) error {
 		return exit{exitUsage, err}
 	}
 	m := metrics.New(all.Kinds, metrics.Options{Version: version(), Stats: a.Stats, Native: d.config.Metrics.NativeHistograms})
-	options := status.Options{Metrics: m.Handler()}
+	options := status.Options{Metrics: m.Handler(), Probe: metrics.Blackbox(all.Kinds, a.StatusOf)}
 
 	asked := ctx
 	ctx, stop := context.WithCancelCause(ctx)
