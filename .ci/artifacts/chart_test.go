@@ -167,7 +167,7 @@ func TestChartModes(t *testing.T) {
 	if args := s.Spec.Template.Spec.Containers[0].Args; !slices.Contains(args, "--shard=$(POD_NAME)/3") {
 		t.Errorf("args: %q", args)
 	}
-	if s.Spec.ServiceName != s.Name {
+	if s.Spec.ServiceName != s.Name+"-peers" {
 		t.Errorf("the service of the set is %q", s.Spec.ServiceName)
 	}
 

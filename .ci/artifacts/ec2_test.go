@@ -156,7 +156,7 @@ func rpm(t *testing.T, file string) {
 		return
 	}
 	into := t.TempDir()
-	must(t, into, "sh", "-c", `rpm2cpio "$0" | cpio -idm --quiet`, file)
+	must(t, into, "sh", "-c", `rpm2cpio "$0" | cpio -idm --quiet --no-absolute-filenames`, file)
 	ran(t, into)
 }
 

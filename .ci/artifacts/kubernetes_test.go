@@ -14,6 +14,11 @@ import (
 // kustomized builds a folder of deploy/kubernetes as `kubectl apply -k` does.
 func kustomized(t testing.TB, folder string) []object {
 	t.Helper()
+	return decode(t, kustomizedText(t, folder))
+}
+
+func kustomizedText(t testing.TB, folder string) string {
+	t.Helper()
 	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), at("deploy/kubernetes/"+folder))
 	if err != nil {
 		t.Fatal(err)
@@ -22,7 +27,7 @@ func kustomized(t testing.TB, folder string) []object {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return decode(t, string(text))
+	return string(text)
 }
 
 func TestManifests(t *testing.T) {

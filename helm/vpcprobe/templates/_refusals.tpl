@@ -25,7 +25,7 @@ What the schema cannot see: values that are right by themselves and wrong togeth
 {{- end -}}
 {{- end -}}
 {{- end -}}
-{{- if and $v.serviceMonitor.create (not (or $v.service.create (eq $v.mode "statefulset"))) -}}
+{{- if and $v.serviceMonitor.create (not $v.service.create) -}}
 {{- fail "serviceMonitor needs service.create; without a service, use podMonitor" -}}
 {{- end -}}
 {{- end -}}
