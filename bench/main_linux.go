@@ -14,9 +14,9 @@ import (
 )
 
 func main() {
-	netns.Enter(nil)
+	netns.Enter(map[string]netns.Child{"trace": traceChild})
 	if len(os.Args) > 1 {
-		role := map[string]func([]string) error{"farm": runFarm}[os.Args[1]]
+		role := map[string]func([]string) error{"farm": runFarm, "burn": burn}[os.Args[1]]
 		if role != nil {
 			os.Exit(report(role(os.Args[2:])))
 		}
@@ -95,6 +95,7 @@ var measurements = []struct {
 	{"rate", (*bench).rate},
 	{"overload", (*bench).overload},
 	{"accuracy", (*bench).accuracy},
+	{"trace", (*bench).traces},
 }
 
 func names() (all []string) {

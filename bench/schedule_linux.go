@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -184,11 +185,11 @@ func (b *bench) detection() error {
 	r := row{figure: "detection of a closed port, 1 target at 1 s, mean", unit: "ms"}
 	for _, p := range b.peers {
 		j := job{layer: tcpLayer, targets: 1, every: time.Second}
-		proc, err := b.put(p, job{layer: tcpLayer, targets: 1, every: time.Second})
+		proc, err := b.put(p, j)
 		if err != nil {
 			return err
 		}
-		failed := b.watcher(p, j)
+		failed := b.watcher(proc)
 		var sum float64
 		times := map[bool]int{true: 3, false: 10}[b.quick]
 		time.Sleep(2 * time.Second)
@@ -210,23 +211,19 @@ func (b *bench) detection() error {
 }
 
 // watcher returns what tells whether the peer reports the target as failing.
-func (b *bench) watcher(p *peer, j job) func() bool {
+func (b *bench) watcher(p *prober) func() bool {
 	if p.probe == nil {
 		return func() bool {
 			text, _, err := get(b.client, "http://"+p.listen+"/metrics", false)
 			return err == nil && strings.Contains(text, `vpcprobe_success{kind="connect",target="`+nameOf(0)+`"} 0`)
 		}
 	}
-	var last time.Time
-	failing := false
-	return func() bool { // as often as Prometheus would ask
-		if time.Since(last) >= j.every {
-			last = time.Now()
-			text, _, err := get(b.client, p.probe(j, 0), true)
-			failing = err == nil && strings.Contains(text, "\nprobe_success 0")
-		}
-		return failing
-	}
+	p.driver.end()
+	var failing atomic.Bool // as Prometheus would learn it
+	p.driver = drive(newClient(), p.peer, p.job, func(_ int, _ time.Time, text string) {
+		failing.Store(strings.Contains(text, "\nprobe_success 0"))
+	})
+	return failing.Load
 }
 
 // scrape measures what a scrape of 1,000 targets costs, by series.

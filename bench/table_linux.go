@@ -14,15 +14,16 @@ import (
 // A row is one figure of all peers, ours first. NaN is a figure that a peer
 // does not have.
 type row struct {
-	figure string
-	unit   string
-	values []float64
-	goal   float64 // 0 for none
-	atMost bool    // the goal is a lower bound: more is better
+	figure  string
+	unit    string
+	values  []float64
+	goal    float64 // 0 for none
+	zero    bool    // the goal is 0
+	atLeast bool    // the goal is a lower bound: more is better
 }
 
 // more makes the goal a lower bound.
-func (r row) more() row { r.atMost = true; return r }
+func (r row) more() row { r.atLeast = true; return r }
 
 type table struct {
 	peers []string
@@ -81,7 +82,7 @@ func at(values []float64, i int) float64 {
 func (r row) ratio() string {
 	best := math.NaN()
 	for _, v := range r.values[1:] {
-		if math.IsNaN(best) || !r.atMost && v < best || r.atMost && v > best {
+		if math.IsNaN(best) || !r.atLeast && v < best || r.atLeast && v > best {
 			best = v
 		}
 	}
@@ -93,9 +94,9 @@ func (r row) ratio() string {
 
 func (r row) aim() string {
 	switch {
-	case r.goal == 0:
+	case r.goal == 0 && !r.zero:
 		return ""
-	case r.atMost:
+	case r.atLeast:
 		return "≥ " + number(r.goal, r.unit)
 	}
 	return "≤ " + number(r.goal, r.unit)
@@ -103,9 +104,9 @@ func (r row) aim() string {
 
 func (r row) reached() string {
 	switch {
-	case r.goal == 0:
+	case r.goal == 0 && !r.zero:
 		return ""
-	case r.atMost == (r.values[0] >= r.goal) || r.values[0] == r.goal:
+	case r.atLeast == (r.values[0] >= r.goal) || r.values[0] == r.goal:
 		return "yes"
 	}
 	return "**no**"
@@ -124,17 +125,17 @@ func number(v float64, unit string) string {
 
 // machine describes where this runs.
 func machine() string {
-	model := "unknown CPU"
+	model, cpus := "unknown CPU", 0
 	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
 		for line := range strings.Lines(string(text)) {
 			if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
 				model = strings.TrimSpace(value)
-				break
+				cpus++
 			}
 		}
 	}
 	kernel, _ := exec.Command("uname", "-sr").Output()
 	load, _ := os.ReadFile("/proc/loadavg")
-	return fmt.Sprintf("%d × %s, %s, %s, load average at the end %s", runtime.NumCPU(), model, strings.TrimSpace(string(kernel)), runtime.Version(),
+	return fmt.Sprintf("%d × %s, %s, %s, load average at the end %s", cpus, model, strings.TrimSpace(string(kernel)), runtime.Version(),
 		strings.Join(strings.Fields(string(load))[:3], " "))
 }
