@@ -117,8 +117,8 @@ func nameCause(seen probes.Evidence, o probes.Observation) (string, probes.Certa
 	}
 	absent := o.Outcome == probes.NoSuchName
 	switch {
-	case o.Name == seen.Target.Endpoint.DNSName && (at.apiMissing == 0 || at.apiFound > 0):
-		return endpointNotFound, probes.Certain
+	case o.Name == seen.Target.Endpoint.DNSName && absent && (at.apiMissing == 0 || at.apiFound > 0):
+		return endpointNotFound, certainIf(at.publicFound)
 	case o.Via == probes.ViaAlias && absent && at.endpointMissing && (at.apiMissing == 0 || at.apiFound > 0):
 		return endpointNotFound, probes.Likely // both names hold the endpoint's id
 	case o.Via == probes.ViaAlias && absent && at.apiMissing == 0 && (at.apiFound > 0 || at.endpointFound):
@@ -132,15 +132,20 @@ func nameCause(seen probes.Evidence, o probes.Observation) (string, probes.Certa
 }
 
 // names counts which names one resolver knows: the endpoint's own, and those
-// of the API except its alias.
+// of the API except its alias; and whether it knows a record of the public DNS,
+// in which the endpoint's own name is to be found, too.
 type names struct {
 	endpointFound, endpointMissing bool
 	apiFound, apiMissing           int
+	publicFound                    bool
 }
 
 func (n *names) note(t *probes.Target, o probes.Observation) {
 	found := o.Outcome == probes.OK || o.Outcome == probes.Elsewhere
 	missing := o.Outcome == probes.NoSuchName || o.Outcome == probes.NoAddress
+	if d := Of(o); found && d.Transport != OverHosts {
+		n.publicFound = n.publicFound || o.Via == probes.ViaAlias || len(d.Public) > 0
+	}
 	switch {
 	case o.Name == t.Endpoint.DNSName:
 		n.endpointFound, n.endpointMissing = found, missing

@@ -61,7 +61,7 @@ func compare(t *probes.Target, expected []netip.Addr, o *probes.Observation) {
 		return
 	}
 	if len(expected) == 0 && d.Transport == OverHosts && expectsEndpoint(t) {
-		expected = d.Behind // all there is to judge the entry by
+		expected = withoutStrangers(d.Behind) // all there is to judge the entry by
 	}
 	answers := sorted(d.Addrs())
 	for _, a := range answers {
@@ -118,6 +118,14 @@ func strangers(expected, answers []netip.Addr) []netip.Addr {
 		}
 	}
 	return odd
+}
+
+// withoutStrangers returns those addresses that may be an endpoint's. An entry
+// of the hosts file that leads past public addresses may well be what leads to
+// the endpoint where private DNS is off.
+func withoutStrangers(answers []netip.Addr) []netip.Addr {
+	odd := strangers(nil, answers)
+	return slices.DeleteFunc(slices.Clone(answers), func(a netip.Addr) bool { return slices.Contains(odd, a) })
 }
 
 // knows reports whether any address of a's family is expected.

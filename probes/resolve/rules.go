@@ -106,13 +106,14 @@ var Rules = []*probes.Rule{
 		ID:     regionMismatch,
 		Title:  "The API and the endpoint are in two regions",
 		Means:  "The region in the API's name is not the one in the endpoint's name. An endpoint's private DNS covers the execute-api names of its own region only, so the API's name does not lead to it.",
-		Fix:    "Correct region or endpoint.dns_name in the configuration; or create an execute-api endpoint in the API's region: `aws ec2 create-vpc-endpoint --vpc-endpoint-type Interface --service-name com.amazonaws.REGION.execute-api`.",
+		Fix:    "Correct region or endpoint.dns_name in the configuration; or create an execute-api endpoint in the API's region: `aws ec2 create-vpc-endpoint --vpc-endpoint-type Interface --vpc-id VPC --subnet-ids SUBNET --security-group-ids SG --service-name com.amazonaws.REGION.execute-api`.",
 		Source: docEndpoints + " (the endpoint must be in the private API's region)",
 	}),
 	attributed(probes.Rule{
-		ID:     endpointNotFound,
-		Title:  "The endpoint's own name does not exist",
-		Means:  "AWS publishes the name of every interface endpoint in the public DNS. The configured one is not there: the endpoint was deleted or created anew, or its name or id is mistyped.",
+		ID:    endpointNotFound,
+		Title: "The endpoint's own name does not exist",
+		Means: "AWS publishes the name of every interface endpoint in the public DNS. The configured one is not there: the endpoint was deleted or created anew, or its name or id is mistyped. " +
+			"A resolver that does not forward to the public DNS lacks the name, too.",
 		Fix:    "`aws ec2 describe-vpc-endpoints --filters Name=service-name,Values=com.amazonaws.REGION.execute-api --query 'VpcEndpoints[].[VpcEndpointId,State,DnsEntries[0].DnsName]'` lists the endpoints there are; correct the configuration and the callers.",
 		Source: docInvoke,
 	}),
@@ -126,11 +127,12 @@ var Rules = []*probes.Rule{
 		Source: docEndpoints,
 	}),
 	attributed(probes.Rule{
-		ID:     nameWithoutAddress,
-		Title:  "The name exists, but has no address",
-		Means:  "The resolver knows the name but has neither an A nor an AAAA record for it: the record is of another type, or it is an alias for something without an address.",
-		Fix:    "See which records there are: `aws route53 list-resource-record-sets --hosted-zone-id ZONE --start-record-name NAME --max-items 5`. A private custom domain needs an alias record of type A (and AAAA) for the endpoint's own name.",
-		Source: "RFC 2308, 2.2 (NODATA); API Gateway Developer Guide, apigateway-private-custom-domains",
+		ID:    nameWithoutAddress,
+		Title: "The name exists, but has no address",
+		Means: "The resolver knows the name but has neither an A nor an AAAA record for it: the record is of another type, or it is an alias for something without an address. " +
+			"The endpoint's own name and the alias have private addresses in the public DNS, which resolvers outside AWS take out of answers where they protect against DNS rebinding.",
+		Fix:    "Ask another resolver (`dig @SERVER NAME`). If that one knows the addresses, exempt amazonaws.com from the rebinding protection: dnsmasq `rebind-domain-ok=/amazonaws.com/`, Unbound `private-domain: \"amazonaws.com\"`. Otherwise see which records there are: `aws route53 list-resource-record-sets --hosted-zone-id ZONE --start-record-name NAME --max-items 5`. A private custom domain needs an alias record of type A (and AAAA) for the endpoint's own name.",
+		Source: "RFC 2308, 2.2 (NODATA); dnsmasq(8), stop-dns-rebind; unbound.conf(5), private-address; API Gateway Developer Guide, apigateway-private-custom-domains",
 	}),
 	attributed(probes.Rule{
 		ID:     aliasNotAssociated,
