@@ -108,7 +108,7 @@ func (r *reloader) poll(ctx context.Context, every time.Duration, hangup <-chan 
 		case <-hangup:
 			r.reload()
 		case <-tick.C:
-			if r.changed() {
+			if r.changed() && r.settled(ctx) {
 				r.reload()
 			}
 		}
@@ -119,6 +119,29 @@ func (r *reloader) changed() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.fingerprint() != r.seen
+}
+
+// settle is for how long the text must stay the same before a poll believes it.
+const settle = 100 * time.Millisecond
+
+// settled waits for whoever is writing. A file that is written in place may be
+// met half-way, and half a configuration can be a valid one: its targets would
+// go and come back without what was known of them. It does not wait for ever;
+// false means that ctx is done.
+func (r *reloader) settled(ctx context.Context) bool {
+	text := r.fingerprint()
+	for range 10 {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(settle):
+		}
+		before := text
+		if text = r.fingerprint(); text == before {
+			break
+		}
+	}
+	return true
 }
 
 // reload reads the configuration and replaces the agent's targets. If that
@@ -195,6 +218,7 @@ func needRestart(old, new config.Config) []string {
 	var keys []string
 	for key, differs := range map[string]bool{
 		"listen":          old.Listen != new.Listen,
+		"health_listen":   old.HealthListen != new.HealthListen,
 		"concurrency":     old.Concurrency != new.Concurrency,
 		"metrics":         old.Metrics != new.Metrics,
 		"log":             old.Log != new.Log,
