@@ -34,21 +34,29 @@ const (
 	works   state = iota // all its steps went well
 	fails                // a step is to blame
 	unclear              // a step could not be made, through nobody's fault
+	untried              // no step was made, as of an address family that this machine does not speak
 )
 
 // lane says how a lane fares.
 func (j judge) lane(seen probes.Evidence, lane probes.Lane) state {
-	s := works
+	s, tried := works, false
 	for _, kind := range j.onLane {
 		for _, o := range seen.Of(kind) {
+			if !o.On(lane) {
+				continue
+			}
+			tried = tried || o.Outcome != probes.Skipped
 			switch {
-			case !o.On(lane) || o.Outcome == probes.OK:
+			case o.Outcome == probes.OK:
 			case o.Outcome.Blames():
 				return fails
 			default:
 				s = unclear
 			}
 		}
+	}
+	if s == unclear && !tried {
+		return untried
 	}
 	return s
 }
@@ -95,11 +103,12 @@ func (j judge) verdict(r *Round) {
 		return
 	}
 	for _, lane := range r.Evidence.Lanes {
-		if !lane.Answered {
+		how := j.lane(r.Evidence, lane)
+		if !lane.Answered || how == untried {
 			continue
 		}
 		r.Paths++
-		switch j.lane(r.Evidence, lane) {
+		switch how {
 		case works:
 			r.Working++
 		case fails:

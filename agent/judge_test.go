@@ -56,6 +56,8 @@ func TestVerdict(t *testing.T) {
 		{"an error though all lanes work", outcomes{ok}, outcomes{ok}, nil, []*probes.Rule{mismatch}, "", "degraded: mismatch", "the path works"},
 		{"a fault of ours", outcomes{ok}, outcomes{ok, fault}, nil, nil, "", "unknown:", "1 of 2 paths work, 1 could not be tried"},
 		{"a fault of ours and a warning", outcomes{ok}, outcomes{fault}, nil, []*probes.Rule{expiring}, "", "unknown: expiring", "the path could not be tried"},
+		{"an address of a family that this machine does not speak", outcomes{ok}, outcomes{ok, probes.Skipped}, nil, nil, "", "reachable:", "the path works"},
+		{"no address of a family that this machine speaks", outcomes{ok}, outcomes{probes.Skipped}, nil, nil, "", "unknown:", "it could not be tried"},
 		{"no lookup could be made", outcomes{fault}, nil, nil, nil, "", "unknown:", "it could not be tried"},
 		{"one fails and one is a fault", outcomes{ok}, outcomes{refused, fault}, nil, []*probes.Rule{connectRefused}, "", "degraded: connect-refused", "0 of 2 paths work, 1 could not be tried"},
 		{"no rule knows it", outcomes{ok}, outcomes{refused}, nil, nil, "", "unreachable: unexplained", "the path fails"},

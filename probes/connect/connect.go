@@ -34,7 +34,7 @@ var Kind = probes.Kind{
 	Metrics: []*probes.Metric{up, connectTime, probes.Delay},
 	Rules:   Rules,
 	New: func(sys probes.System) probes.Constructor {
-		return func(t *probes.Target) (probes.Probe, error) { return &probe{sys.Network, t.Timeout, speaksIPv6}, nil }
+		return func(t *probes.Target) (probes.Probe, error) { return &probe{sys.Network, t.Timeout, speaks}, nil }
 	},
 }
 
@@ -127,7 +127,7 @@ func inquire(conn net.Conn) *Detail {
 type probe struct {
 	network probes.Network
 	timeout time.Duration
-	ipv6    func() bool // whether this machine speaks it
+	speaks  func(ipv4 bool) bool // whether this machine has an address of the family
 }
 
 // Probe implements [probes.Probe].
@@ -148,7 +148,7 @@ func (p *probe) Probe(ctx context.Context, seen probes.Evidence, line *probes.Li
 	} else if conn != nil {
 		conn.Close()
 	}
-	if foreignFamily(seen, line.Lane, o) && !p.ipv6() {
+	if foreignFamily(seen, line.Lane, o) && !p.speaks(line.Addr.Addr().Is4()) {
 		o.Outcome = probes.Skipped
 	}
 	o.Values = append(o.Values, readings(seen, line.Lane, o)...)

@@ -147,7 +147,7 @@ func TestInterruptedIsAborted(t *testing.T) {
 				dialed.done <- struct{}{}
 			}
 			lane := probes.Lane{Addr: netip.AddrPortFrom(a1, 443)}
-			p := &probe{dialed, 5 * time.Second, speaksIPv6}
+			p := &probe{dialed, 5 * time.Second, speaks}
 			line := &probes.Line{Lane: lane}
 			defer line.Close()
 			o := p.Probe(ctx, probes.Evidence{Target: orders(), Lanes: []probes.Lane{lane}}, line)[0]
@@ -236,19 +236,22 @@ func TestOK(t *testing.T) {
 	}
 }
 
-// A machine without IPv6 is no fault of the endpoint, as long as there is
-// another way.
-func TestMachineWithoutIPv6(t *testing.T) {
+// A machine without IPv6, or without IPv4, is no fault of the endpoint, as long
+// as there is another way.
+func TestMachineOfOneFamily(t *testing.T) {
 	lane := func(addr netip.Addr) probes.Lane {
 		return probes.Lane{Via: probes.ViaPrivateDNS, Addr: netip.AddrPortFrom(addr, 443)}
 	}
 	for _, tt := range []struct {
 		name  string
-		ipv6  bool
+		both  bool // the machine speaks both families
 		err   syscall.Errno
-		lanes []probes.Lane
+		lanes []probes.Lane // the last is walked
 		want  probes.Outcome
 	}{
+		{"IPv6 only, another way", false, syscall.ENETUNREACH, []probes.Lane{lane(a6), lane(a1)}, probes.Skipped},
+		{"IPv6 only, no other way", false, syscall.ENETUNREACH, []probes.Lane{lane(a2), lane(a1)}, probes.Unreachable},
+		{"IPv6 only, refused", false, syscall.ECONNREFUSED, []probes.Lane{lane(a6), lane(a1)}, probes.Refused},
 		{"another way", false, syscall.ENETUNREACH, []probes.Lane{lane(a1), lane(a6)}, probes.Skipped},
 		{"another way, no address to come from", false, syscall.EADDRNOTAVAIL, []probes.Lane{lane(a1), lane(a6)}, probes.Skipped},
 		{"no other way", false, syscall.ENETUNREACH, []probes.Lane{lane(a6)}, probes.Unreachable},
@@ -258,9 +261,10 @@ func TestMachineWithoutIPv6(t *testing.T) {
 		{"refused", false, syscall.ECONNREFUSED, []probes.Lane{lane(a1), lane(a6)}, probes.Refused},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			p := &probe{world{a6: saying(tt.err)}.network(t), time.Second, func() bool { return tt.ipv6 }}
+			walked := tt.lanes[len(tt.lanes)-1]
+			p := &probe{world{walked.Addr.Addr(): saying(tt.err)}.network(t), time.Second, func(bool) bool { return tt.both }}
 			seen := probes.Evidence{Target: orders(), Lanes: tt.lanes}
-			o := p.Probe(t.Context(), seen, &probes.Line{Lane: lane(a6)})[0]
+			o := p.Probe(t.Context(), seen, &probes.Line{Lane: walked})[0]
 			if o.Outcome != tt.want || !errors.Is(o.Err, tt.err) {
 				t.Errorf("%s (%v), want %s", o.Outcome, o.Err, tt.want)
 			}

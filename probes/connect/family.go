@@ -9,25 +9,27 @@ import (
 	"vpcprobe/probes"
 )
 
-// foreignFamily reports whether a connection to an IPv6 address failed the way
-// it does on a machine without IPv6, although callers have an IPv4 address of
-// the same name to go to. On such a machine nothing is wrong with the target
-// then: callers there never try the IPv6 addresses of a dual-stack endpoint.
+// foreignFamily reports whether a connection failed the way it does on a
+// machine that lacks the address's family, although callers have an address of
+// the other family to go to by the same name. On such a machine nothing is
+// wrong with the target then: callers there never try those addresses of a
+// dual-stack endpoint.
 func foreignFamily(seen probes.Evidence, lane probes.Lane, o probes.Observation) bool {
 	ours := errors.Is(o.Err, syscall.ENETUNREACH) || errors.Is(o.Err, syscall.EADDRNOTAVAIL) || errors.Is(o.Err, syscall.EAFNOSUPPORT)
-	if !ours || !lane.Addr.Addr().Is6() {
+	if !ours {
 		return false
 	}
 	for _, l := range seen.Lanes {
-		if l.Via == lane.Via && l.Addr.Addr().Is4() {
+		if l.Via == lane.Via && l.Addr.Addr().Is4() != lane.Addr.Addr().Is4() {
 			return true
 		}
 	}
 	return false
 }
 
-// speaksIPv6 reports whether any interface has an IPv6 address to come from.
-func speaksIPv6() bool {
+// speaks reports whether any interface has an address of the family to come
+// from.
+func speaks(ipv4 bool) bool {
 	addrs, err := net.InterfaceAddrs()
 	if err != nil {
 		return true
@@ -37,7 +39,7 @@ func speaksIPv6() bool {
 		if !ok {
 			continue
 		}
-		if ip, ok := netip.AddrFromSlice(n.IP); ok && ip.Unmap().Is6() && ip.IsGlobalUnicast() {
+		if ip, ok := netip.AddrFromSlice(n.IP); ok && ip.Unmap().Is4() == ipv4 && ip.IsGlobalUnicast() {
 			return true
 		}
 	}
