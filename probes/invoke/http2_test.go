@@ -54,8 +54,8 @@ func TestHostileHTTP2(t *testing.T) {
 		talk func(net.Conn)
 		want probes.Outcome
 	}{
-		{"garbage", says(strings.Repeat("garbage ", 100)), probes.NotHTTP},
-		{"HTTP/1.1", says("HTTP/1.1 200 OK\r\n\r\n"), probes.NotHTTP},
+		{"garbage", saysAndListens(strings.Repeat("garbage ", 100)), probes.NotHTTP},
+		{"HTTP/1.1", saysAndListens("HTTP/1.1 200 OK\r\n\r\n"), probes.NotHTTP},
 		{"silence", wait, probes.Timeout},
 		{"a slow answer", handles(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }), probes.Timeout},
 		{"an aborted stream", handles(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }), probes.Reset},

@@ -155,6 +155,15 @@ func says(text string) func(net.Conn) {
 	return func(c net.Conn) { io.WriteString(c, text) }
 }
 
+// saysAndListens says something and reads on until the client hangs up. A
+// server that closes with something unread resets, and its words may be lost.
+func saysAndListens(text string) func(net.Conn) {
+	return func(c net.Conn) {
+		io.WriteString(c, text)
+		io.Copy(io.Discard, c)
+	}
+}
+
 func (w *world) client(t *testing.T) *Client {
 	t.Helper()
 	c, err := Clients(probes.System{Network: &net.Dialer{}}, "vpcprobe/test")(w.target)
