@@ -40,6 +40,7 @@ type Agent struct {
 	lanes   int                  // the kind that opens lanes
 	judge   judge
 	rules   []*probes.Rule
+	own     int // how many of the rules, at their end, are the agent's own
 	log     *slog.Logger
 	limit   int
 	version string
@@ -89,6 +90,7 @@ func New(targets []*probes.Target, kinds []probes.Kind, sys probes.System, o Opt
 		nudged:  make(chan struct{}, 1),
 		pings:   make(chan struct{}),
 	}
+	a.own = len(ownRules(a.judge))
 	a.lanes = slices.IndexFunc(kinds, func(k probes.Kind) bool { return k.Lanes != nil })
 	if len(kinds) > maxKinds {
 		return nil, fmt.Errorf("%d kinds of probe are more than %d", len(kinds), maxKinds)

@@ -157,29 +157,32 @@ func (j judge) allWell(r *Round) bool {
 // diagnose applies all rules to the evidence, and the agent's own to what they
 // leave open, unless the walk was interrupted and the evidence has gaps.
 func (a *Agent) diagnose(seen probes.Evidence, interrupted bool) []probes.Finding {
-	own := len(a.rules) - len(ownRules(a.judge))
-	var found []probes.Finding
-	for _, r := range a.rules[:own] {
-		found = append(found, a.apply(r, seen)...)
-	}
+	own := len(a.rules) - a.own
+	found := a.apply(a.rules[:own], seen)
 	a.contain("refining the findings", func() { found = probes.Refine(a.kinds, seen, found) })
 	if want := seen.Target.Expect.Finding; want != "" {
-		missing := a.apply(a.rules[own], seen)
+		missing := a.apply(a.rules[own:own+1], seen)
 		if len(missing) == 0 {
 			expect(found, want)
 		}
 		found = append(found, missing...)
 	}
 	if !interrupted && !explained(found, a.judge.blamed(seen)) {
-		found = append(found, a.apply(a.rules[own+1], seen)...)
+		found = append(found, a.apply(a.rules[own+1:], seen)...)
 	}
 	return found
 }
 
-// apply applies one rule. A rule that panics says nothing.
-func (a *Agent) apply(rule *probes.Rule, seen probes.Evidence) (found []probes.Finding) {
-	if a.contain("finding "+rule.ID, func() { found = probes.Diagnose([]*probes.Rule{rule}, seen) }) != nil {
-		return nil
+// apply applies rules in order. A rule that panics says nothing; those after it
+// are applied all the same.
+func (a *Agent) apply(rules []*probes.Rule, seen probes.Evidence) (found []probes.Finding) {
+	for next := 0; next < len(rules); next++ {
+		what := func() string { return "finding " + rules[next].ID }
+		a.containIn(what, func() {
+			for ; next < len(rules); next++ {
+				found = append(found, probes.Diagnose(rules[next:next+1], seen)...)
+			}
+		})
 	}
 	return found
 }

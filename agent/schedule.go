@@ -237,14 +237,19 @@ func (a *Agent) finish(w *walk) *walk {
 // contain runs f, and returns an error if it panics. Whatever panics has found
 // a bug in itself, not a fault in the target, and must not stop the others.
 // This is the only place that recovers.
-func (a *Agent) contain(what string, f func()) (err error) {
+func (a *Agent) contain(what string, f func()) error {
+	return a.containIn(func() string { return what }, f)
+}
+
+// containIn is contain where it takes work to say what f is.
+func (a *Agent) containIn(what func() string, f func()) (err error) {
 	defer func() {
 		p := recover()
 		if p == nil {
 			return
 		}
 		err = fmt.Errorf("panic: %s", probes.Scrub(fmt.Sprint(p), 300))
-		if a.panicked(what) {
+		if what := what(); a.panicked(what) {
 			a.log.Error("a bug in vpcprobe was contained; please report it", "in", what, "error", err, "stack", string(debug.Stack()))
 		}
 	}()

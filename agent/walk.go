@@ -167,7 +167,7 @@ func (s *stride) open() {
 		return
 	}
 	var lanes []probes.Lane
-	s.contain("lanes of "+s.kinds[s.lanes].Name, func() { lanes = s.kinds[s.lanes].Lanes(s.view(s.lanes + 1)) })
+	s.containIn(func() string { return "lanes of " + s.kinds[s.lanes].Name }, func() { lanes = s.kinds[s.lanes].Lanes(s.view(s.lanes + 1)) })
 	if !alike(lanes, s.before.Lanes, func(a, b probes.Lane) bool { return a == b }) {
 		s.changed.add(s.lanes)
 	}
@@ -286,7 +286,7 @@ func (s *stride) probe(i int, seen probes.Evidence, line *probes.Line) (obs []pr
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, s.bound(kind))
 	defer cancel()
-	err := s.contain("probe "+kind.Name, func() { obs = s.steps[i].probe.Probe(ctx, seen, line) })
+	err := s.containIn(func() string { return "probe " + kind.Name }, func() { obs = s.steps[i].probe.Probe(ctx, seen, line) })
 	if err != nil {
 		obs = []probes.Observation{{Outcome: probes.Fault, Err: err}}
 	}

@@ -2,7 +2,6 @@ package probes
 
 import (
 	"iter"
-	"maps"
 	"slices"
 )
 
@@ -14,36 +13,53 @@ type Evidence struct {
 	Target *Target
 	Lanes  []Lane // the lanes of the latest round
 
-	latest map[string][]Observation
-	order  []string
+	latest []run // in the order in which the kinds first came; a handful, so that no map is quicker
+}
+
+// A run is the latest one of a kind.
+type run struct {
+	kind string
+	obs  []Observation
 }
 
 // With returns the evidence with the observations of kind replaced. Kinds keep
 // the order in which they first came.
 func (e Evidence) With(kind string, obs []Observation) Evidence {
-	latest := maps.Clone(e.latest)
-	if latest == nil {
-		latest = map[string][]Observation{}
+	latest := make([]run, len(e.latest), len(e.latest)+1)
+	copy(latest, e.latest)
+	i := slices.IndexFunc(latest, func(r run) bool { return r.kind == kind })
+	if i < 0 {
+		i, latest = len(latest), append(latest, run{kind: kind})
 	}
-	if _, ok := latest[kind]; !ok {
-		e.order = append(slices.Clip(e.order), kind)
-	}
-	latest[kind] = obs
+	latest[i].obs = obs
 	e.latest = latest
 	return e
 }
 
 // Of returns the latest observations of one kind. Callers must not change them.
-func (e Evidence) Of(kind string) []Observation { return e.latest[kind] }
+func (e Evidence) Of(kind string) []Observation {
+	for i := range e.latest {
+		if e.latest[i].kind == kind {
+			return e.latest[i].obs
+		}
+	}
+	return nil
+}
 
 // Kinds returns the kinds that have been run, lowest layer first.
-func (e Evidence) Kinds() []string { return slices.Clone(e.order) }
+func (e Evidence) Kinds() []string {
+	var kinds []string
+	for _, r := range e.latest {
+		kinds = append(kinds, r.kind)
+	}
+	return kinds
+}
 
 // All returns every observation, lowest layer first.
 func (e Evidence) All() iter.Seq[Observation] {
 	return func(yield func(Observation) bool) {
-		for _, kind := range e.order {
-			for _, o := range e.latest[kind] {
+		for _, r := range e.latest {
+			for _, o := range r.obs {
 				if !yield(o) {
 					return
 				}
@@ -54,12 +70,12 @@ func (e Evidence) All() iter.Seq[Observation] {
 
 // Ended returns the observations of a kind that ended in one of the outcomes.
 func (e Evidence) Ended(kind string, outcomes ...Outcome) []Observation {
-	return Filter(e.latest[kind], func(o Observation) bool { return slices.Contains(outcomes, o.Outcome) })
+	return Filter(e.Of(kind), func(o Observation) bool { return slices.Contains(outcomes, o.Outcome) })
 }
 
 // On returns the kind's observation on a lane.
 func (e Evidence) On(kind string, lane Lane) (Observation, bool) {
-	for _, o := range e.latest[kind] {
+	for _, o := range e.Of(kind) {
 		if o.On(lane) {
 			return o, true
 		}

@@ -123,10 +123,19 @@ func Sites(seen probes.Evidence) []Site {
 	return sites
 }
 
+// trouble reports whether any attempt failed. Most rounds are without, and then
+// no rule needs the addresses sorted out.
+func trouble(seen probes.Evidence) bool {
+	return slices.ContainsFunc(seen.Of(name), func(o probes.Observation) bool { return o.Outcome.Blames() })
+}
+
 // ended matches the addresses at which every attempt failed, the first of them
 // in one of the outcomes.
 func ended(sure probes.Certainty, outcomes ...probes.Outcome) func(probes.Evidence) (probes.Certainty, []probes.Observation) {
 	return func(seen probes.Evidence) (probes.Certainty, []probes.Observation) {
+		if !trouble(seen) {
+			return probes.No, nil
+		}
 		var because []probes.Observation
 		for _, s := range Sites(seen) {
 			if slices.Contains(outcomes, s.Outcome) {
@@ -144,6 +153,9 @@ func ended(sure probes.Certainty, outcomes ...probes.Outcome) func(probes.Eviden
 // addresses fit. If this machine could not try them all, it is a guess.
 func silence(fit func(silent, others int) bool) func(probes.Evidence) (probes.Certainty, []probes.Observation) {
 	return func(seen probes.Evidence) (probes.Certainty, []probes.Observation) {
+		if !trouble(seen) {
+			return probes.No, nil
+		}
 		var because []probes.Observation
 		silent, others := 0, 0
 		for _, s := range Sites(seen) {
@@ -166,6 +178,9 @@ func silence(fit func(silent, others int) bool) func(probes.Evidence) (probes.Ce
 
 // intermittent matches the failed attempts at addresses that answered others.
 func intermittent(seen probes.Evidence) (probes.Certainty, []probes.Observation) {
+	if !trouble(seen) {
+		return probes.No, nil
+	}
 	var because []probes.Observation
 	for _, s := range Sites(seen) {
 		if s.Outcome != probes.OK {
