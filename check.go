@@ -88,7 +88,8 @@ func verdictExit(ctx context.Context, rounds []agent.Round, strict bool) error {
 	return exit{code: code}
 }
 
-// roundCode is the exit code that one target asks for.
+// roundCode is the exit code that one target asks for. Where callers fail, it
+// is that of an error, even if only warnings say why.
 func roundCode(r agent.Round) int {
 	if r.Verdict == agent.Reachable {
 		return 0
@@ -103,7 +104,7 @@ func roundCode(r agent.Round) int {
 	switch {
 	case r.Verdict == agent.Unknown:
 		return exitInternal
-	case warned:
+	case warned && r.Verdict == agent.Degraded && r.Failing == 0:
 		return exitWarning
 	}
 	return exitError
