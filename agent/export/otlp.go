@@ -304,7 +304,7 @@ func (o *OTLP) partial(resp *http.Response, body []byte) uint64 {
 }
 
 // partialSuccess reads an ExportMetricsServiceResponse. What is no such
-// message says nothing.
+// message says nothing, or as much as its beginning.
 func partialSuccess(body []byte) (rejected uint64, message string) {
 	for f := range fields(body) {
 		if f.number != 1 || f.kind != protowire.BytesType {
@@ -312,8 +312,8 @@ func partialSuccess(body []byte) (rejected uint64, message string) {
 		}
 		for g := range fields(f.bytes) {
 			switch {
-			case g.number == 1 && g.kind == protowire.VarintType && int64(g.varint) > 0:
-				rejected = g.varint
+			case g.number == 1 && g.kind == protowire.VarintType:
+				rejected = uint64(max(int64(g.varint), 0))
 			case g.number == 2 && g.kind == protowire.BytesType:
 				message = string(g.bytes)
 			}
