@@ -231,7 +231,7 @@ func labLive(ctx context.Context, listen string, out, log io.Writer) error {
 	go func() {
 		defer cancel()
 		quiet := slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn}))
-		served <- serve(ctx, daemon{config: loaded.Config, system: l.System(), log: quiet, sinks: []agent.Sink{toChannel{rounds}}})
+		served <- serve(ctx, daemon{config: loaded.Config, system: l.System(), log: quiet, stdout: out, sinks: []agent.Sink{toChannel{rounds}}})
 	}()
 	show(ctx, l, rounds, out)
 	return <-served

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"vpcprobe/agent"
+	"vpcprobe/agent/export"
 	"vpcprobe/agent/metrics"
 	"vpcprobe/agent/service"
 	"vpcprobe/agent/status"
@@ -49,7 +50,7 @@ wrong with it, the old one stays, and log, metrics and status say so.`,
 			if err := s.shard.parse(part); err != nil {
 				return exit{exitUsage, err}
 			}
-			return run(cmd.Context(), s, cmd.ErrOrStderr())
+			return run(cmd.Context(), s, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 	configFlag(cmd, &path)
@@ -66,7 +67,7 @@ func (s *shard) parse(text string) (err error) {
 }
 
 // run is the agent as a service.
-func run(ctx context.Context, s source, stderr io.Writer) error {
+func run(ctx context.Context, s source, stdout, stderr io.Writer) error {
 	loaded, err := s.load()
 	if err != nil {
 		return exit{exitUsage, missingFile(err)}
@@ -80,7 +81,7 @@ func run(ctx context.Context, s source, stderr io.Writer) error {
 	if err != nil {
 		return exit{exitUsage, err}
 	}
-	return serve(ctx, daemon{config: loaded.Config, source: s, system: probes.Host(), log: log, manager: manager})
+	return serve(ctx, daemon{config: loaded.Config, source: s, system: probes.Host(), log: log, manager: manager, stdout: stdout})
 }
 
 // A daemon is what serve needs. Without the path of a source, the
@@ -91,6 +92,7 @@ type daemon struct {
 	system  probes.System
 	log     *slog.Logger
 	manager *service.Notifier
+	stdout  io.Writer // where metrics.emf writes
 	sinks   []agent.Sink
 }
 
@@ -122,6 +124,10 @@ func serve(ctx context.Context, d daemon) error {
 		defer signal.Stop(hangup)
 		background.Go(func() { r.poll(ctx, d.config.Reload.Every, hangup) })
 	}
+	push, err := d.export(m)
+	if err != nil {
+		return exit{exitUsage, err}
+	}
 	servers, err := listen(d.config, a, status.New(a, options), d.log)
 	if err != nil {
 		return exit{exitUsage, err}
@@ -129,6 +135,9 @@ func serve(ctx context.Context, d daemon) error {
 	for _, s := range servers {
 		background.Go(func() { stop(s.serve()) })
 		d.log.Info("listening", "address", s.listener.Addr().String(), "for", s.what)
+	}
+	for _, run := range push {
+		background.Go(func() { run(ctx) })
 	}
 	background.Go(func() { d.manager.Watch(ctx, d.log, a.Health) })
 	d.manager.Ready(fmt.Sprintf("probing %s", count(len(d.config.Targets), "target")))
@@ -141,6 +150,31 @@ func serve(ctx context.Context, d daemon) error {
 		return exit{exitInternal, context.Cause(ctx)}
 	}
 	return nil
+}
+
+// export prepares what carries metrics to where there is no Prometheus, and
+// returns what is to run meanwhile.
+func (d *daemon) export(m *metrics.Metrics) (run []func(context.Context), err error) {
+	if d.config.Metrics.EMF {
+		emf := export.NewEMF(d.stdout, export.EMFOptions{Log: d.log})
+		d.sinks = append(d.sinks, emf)
+		run = append(run, emf.Run)
+	}
+	if to := d.config.Metrics.OTLP; to.Endpoint != "" {
+		otlp, err := export.NewOTLP(context.Background(), m, export.Options{
+			Endpoint: to.Endpoint, Every: to.Every, Version: version(), Log: d.log,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("metrics.otlp: %w", err)
+		}
+		run = append(run, func(ctx context.Context) {
+			otlp.Run(ctx)
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+			defer cancel()
+			otlp.Shutdown(last)
+		})
+	}
+	return run, nil
 }
 
 // An endpoint is a listener and what is served there.
