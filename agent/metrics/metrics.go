@@ -12,6 +12,7 @@ package metrics
 
 import (
 	"cmp"
+	"maps"
 	"runtime"
 	"slices"
 	"sync"
@@ -41,7 +42,8 @@ type Metrics struct {
 	encoders sync.Pool
 
 	mu         sync.Mutex
-	states     []*state // by name
+	states     map[string]*state // by target
+	sorted     []*state          // the same by name; nil if it must be made anew
 	reloadOK   bool
 	reloadedAt time.Time
 }
@@ -50,7 +52,7 @@ type Metrics struct {
 func New(kinds []probes.Kind, o Options) *Metrics {
 	m := &Metrics{
 		kinds: kinds, stats: o.Stats, version: cmp.Or(o.Version, "unknown"), registry: newRegistry(o),
-		reloadOK: true, reloadedAt: time.Now(),
+		reloadOK: true, reloadedAt: time.Now(), states: map[string]*state{},
 	}
 	m.families = m.allFamilies()
 	m.encoders.New = func() any { return newEncoder() }
@@ -84,38 +86,32 @@ func (m *Metrics) Record(r agent.Round) {
 func (m *Metrics) Forget(target string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if i, ok := m.find(target); ok {
-		m.states = slices.Delete(slices.Clone(m.states), i, i+1)
-	}
+	delete(m.states, target)
+	m.sorted = nil
 	m.registry.forget(target)
 }
 
-func (m *Metrics) find(target string) (int, bool) {
-	return slices.BinarySearchFunc(m.states, target, func(s *state, name string) int { return cmp.Compare(s.target, name) })
-}
-
-// state returns what is kept of a target. The list is never changed in place:
-// a scrape may be reading it.
+// state returns what is kept of a target.
 func (m *Metrics) state(target string) *state {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	i, ok := m.find(target)
-	if ok {
-		return m.states[i]
-	}
-	s := &state{target: target, kinds: make([]kindState, len(m.kinds))}
-	if i == len(m.states) {
-		m.states = append(m.states, s)
-	} else {
-		m.states = slices.Insert(slices.Clone(m.states), i, s)
+	s := m.states[target]
+	if s == nil {
+		s = &state{target: target, kinds: make([]kindState, len(m.kinds))}
+		m.states[target], m.sorted = s, nil
 	}
 	return s
 }
 
+// all returns the states by name. The list is never changed in place: a scrape
+// may be reading it.
 func (m *Metrics) all() []*state {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.states
+	if m.sorted == nil {
+		m.sorted = slices.SortedFunc(maps.Values(m.states), func(a, b *state) int { return cmp.Compare(a.target, b.target) })
+	}
+	return m.sorted
 }
 
 // timed reports whether an observation's phases are those of callers: of

@@ -149,14 +149,15 @@ func (l *lookup) askWithin(ctx context.Context, share time.Duration, server neti
 		families = families[:1]
 	}
 	start := time.Now()
-	var wg sync.WaitGroup
-	for i := range families {
-		wg.Go(func() {
-			f := &families[i]
-			f.reply, f.err = question{net: l.net, server: server, name: full, qtype: f.qtype, tcp: l.conf.tcp}.ask(ctx)
-			f.outcome = outcomeOf(f.reply, f.err)
-		})
+	ask := func(f *family) {
+		f.reply, f.err = question{net: l.net, server: server, name: full, qtype: f.qtype, tcp: l.conf.tcp}.ask(ctx)
+		f.outcome = outcomeOf(f.reply, f.err)
 	}
+	var wg sync.WaitGroup
+	for i := range families[1:] {
+		wg.Go(func() { ask(&families[i+1]) })
+	}
+	ask(&families[0])
 	wg.Wait()
 	return combine(families, server, start)
 }

@@ -129,12 +129,14 @@ func (p *probe) Probe(ctx context.Context, _ probes.Evidence, _ *probes.Line) []
 
 	local := readLocal(p.sys, p.resolvers, p.forms)
 	obs := make([]probes.Observation, len(p.forms)*len(p.resolvers))
-	var wg sync.WaitGroup
-	for i, form := range p.forms {
-		for j, resolver := range p.resolvers {
-			wg.Go(func() { obs[i*len(p.resolvers)+j] = p.resolve(ctx, local, form, resolver) })
-		}
+	one := func(i int) {
+		obs[i] = p.resolve(ctx, local, p.forms[i/len(p.resolvers)], p.resolvers[i%len(p.resolvers)])
 	}
+	var wg sync.WaitGroup
+	for i := range obs[1:] {
+		wg.Go(func() { one(i + 1) })
+	}
+	one(0) // most targets have no other, and a goroutine costs more than it seems
 	wg.Wait()
 
 	// The endpoint's own name may be what the others are compared with, so
