@@ -30,6 +30,11 @@ func TestUnit(t *testing.T) {
 	if out := must(t, root, "systemd-analyze", "security", "--offline=true", "--threshold=15", "--no-pager", at(service)); true {
 		t.Log(regexp.MustCompile(`Overall exposure level.*`).FindString(out))
 	}
+	for _, k := range []string{"CapabilityBoundingSet", "AmbientCapabilities"} {
+		if got := unit(t)[k]; len(got) != 1 || got[0] != "" {
+			t.Errorf("%s=%q: no probe needs any", k, got)
+		}
+	}
 	installed := t.TempDir()
 	place(t, binary, installed+"/usr/bin/vpcprobe", 0o755)
 	place(t, "/bin/true", installed+"/bin/kill", 0o755)

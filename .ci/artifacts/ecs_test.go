@@ -33,7 +33,7 @@ func TestTaskDefinitions(t *testing.T) {
 		var d ecs.RegisterTaskDefinitionInput
 		text := read(t, at("deploy/ecs/"+f))
 		strictly(t, f, text, &d)
-		camelCase(t, f, text)
+		camelCase(t, f, text, reflect.TypeOf(d))
 		if d.NetworkMode != types.NetworkModeAwsvpc {
 			t.Errorf("%s: network mode %s", f, d.NetworkMode)
 		}
@@ -48,7 +48,7 @@ func TestTaskDefinitions(t *testing.T) {
 	var sidecar types.ContainerDefinition
 	text := read(t, at("deploy/ecs/sidecar-container.json"))
 	strictly(t, "sidecar-container.json", text, &sidecar)
-	camelCase(t, "sidecar-container.json", text)
+	camelCase(t, "sidecar-container.json", text, reflect.TypeOf(sidecar))
 	hardened(t, "sidecar-container.json", sidecar)
 	if *sidecar.Essential {
 		t.Error("the application ends with the sidecar")
@@ -57,11 +57,13 @@ func TestTaskDefinitions(t *testing.T) {
 }
 
 // camelCase checks the case of keys, of which Go's decoder thinks nothing.
-func camelCase(t testing.TB, where, text string) {
+func camelCase(t testing.TB, where, text string, typ reflect.Type) {
 	t.Helper()
-	for _, key := range regexp.MustCompile(`"([A-Z][a-z]\w*)":`).FindAllString(text, -1) {
-		t.Errorf("%s: the key %s", where, key)
+	var v any
+	if err := json.Unmarshal([]byte(text), &v); err != nil {
+		t.Fatal(err)
 	}
+	cased(t, where, v, typ, func(field string) string { return strings.ToLower(field[:1]) + field[1:] })
 }
 
 // hardened checks a container: what it may, how its health is asked for, and
@@ -155,7 +157,7 @@ func TestCloudFormation(t *testing.T) {
 		return resources[name].(map[string]any)["Properties"].(map[string]any)
 	}
 	var task ecs.RegisterTaskDefinitionInput
-	pascal(t, "Task", properties("Task"), reflect.TypeOf(task))
+	cased(t, "Task", properties("Task"), reflect.TypeOf(task), asIs)
 	strictly(t, "Task", asJSON(t, properties("Task")), &task)
 	hardened(t, "cloudformation.yaml", task.ContainerDefinitions[0])
 
@@ -164,7 +166,7 @@ func TestCloudFormation(t *testing.T) {
 	network := service["NetworkConfiguration"].(map[string]any)["AwsvpcConfiguration"].(map[string]any) // lists when resolved
 	network["Subnets"], network["SecurityGroups"] = []string{network["Subnets"].(string)}, []string{network["SecurityGroups"].(string)}
 	var created ecs.CreateServiceInput
-	pascal(t, "Service", service, reflect.TypeOf(created))
+	cased(t, "Service", service, reflect.TypeOf(created), asIs)
 	strictly(t, "Service", asJSON(t, service), &created)
 	if created.AvailabilityZoneRebalancing != types.AvailabilityZoneRebalancingEnabled {
 		t.Error("zones may go unwatched")
@@ -180,9 +182,8 @@ func TestCloudFormation(t *testing.T) {
 	}
 }
 
-// pascal checks the case of property names, of which Go's decoder thinks
-// nothing.
-func pascal(t testing.TB, where string, v any, typ reflect.Type) {
+// cased checks the case of keys against the names of a type's fields.
+func cased(t testing.TB, where string, v any, typ reflect.Type, key func(field string) string) {
 	t.Helper()
 	for typ.Kind() == reflect.Pointer || typ.Kind() == reflect.Slice {
 		typ = typ.Elem()
@@ -190,22 +191,28 @@ func pascal(t testing.TB, where string, v any, typ reflect.Type) {
 	switch v := v.(type) {
 	case []any:
 		for _, e := range v {
-			pascal(t, where, e, typ)
+			cased(t, where, e, typ, key)
 		}
 	case map[string]any:
 		if typ.Kind() != reflect.Struct {
 			return
 		}
+		fields := map[string]reflect.Type{}
+		for f := range typ.Fields() {
+			fields[key(f.Name)] = f.Type
+		}
 		for k, below := range v {
-			field, ok := typ.FieldByName(k)
-			if !ok {
-				t.Errorf("%s: no property %s", where, k)
+			if fields[k] == nil {
+				t.Errorf("%s: there is no %s", where, k)
 				continue
 			}
-			pascal(t, where+"."+k, below, field.Type)
+			cased(t, where+"."+k, below, fields[k], key)
 		}
 	}
 }
+
+// asIs is how CloudFormation writes the names of fields.
+func asIs(field string) string { return field }
 
 // refers checks that each name that is referred to exists, and each parameter
 // is used.

@@ -362,5 +362,25 @@ func commands(t testing.TB, where string, c *corev1.Container) {
 			continue
 		}
 		accepted(t, where, p.Exec.Command[1:])
+		asks(t, where, c.Env, p.Exec.Command)
+	}
+}
+
+// asks checks that a probe asks where the agent listens.
+func asks(t testing.TB, where string, env []corev1.EnvVar, command []string) {
+	t.Helper()
+	listens, asked := "127.0.0.1:9644", "127.0.0.1:9644" // what both take unless told
+	for _, e := range env {
+		if e.Name == "VPCPROBE_HEALTH_LISTEN" {
+			listens = e.Value
+		}
+	}
+	for _, word := range command {
+		if address, ok := strings.CutPrefix(word, "--address="); ok {
+			asked = address
+		}
+	}
+	if listens != asked {
+		t.Errorf("%s: health is served on %s and asked for on %s", where, listens, asked)
 	}
 }
