@@ -113,11 +113,11 @@ func configuredBy(t testing.TB, where string, env map[string]string) {
 
 // CloudFormation
 
-// cloudFormation is the CloudFormation template, its functions replaced by marks.
-func cloudFormation(t testing.TB) map[string]any {
+// cloudFormation is a CloudFormation template, its functions replaced by marks.
+func cloudFormation(t testing.TB, path string) map[string]any {
 	t.Helper()
 	var doc yamlv3.Node
-	if err := yamlv3.Unmarshal([]byte(read(t, at("deploy/ecs/cloudformation.yaml"))), &doc); err != nil {
+	if err := yamlv3.Unmarshal([]byte(read(t, at(path))), &doc); err != nil {
 		t.Fatal(err)
 	}
 	resolved(&doc)
@@ -145,7 +145,7 @@ func resolved(n *yamlv3.Node) {
 
 func TestCloudFormation(t *testing.T) {
 	t.Parallel()
-	template := cloudFormation(t)
+	template := cloudFormation(t, "deploy/ecs/cloudformation.yaml")
 	for k := range template {
 		if !slices.Contains([]string{"AWSTemplateFormatVersion", "Description", "Parameters", "Resources", "Outputs"}, k) {
 			t.Errorf("section %s", k)
@@ -242,5 +242,5 @@ func refers(t testing.TB, template map[string]any) {
 func TestCloudFormationLint(t *testing.T) {
 	t.Parallel()
 	tool(t, "cfn-lint")
-	must(t, root, "cfn-lint", "deploy/ecs/cloudformation.yaml")
+	must(t, root, "cfn-lint", "deploy/ecs/cloudformation.yaml", "deploy/cloudwatch/cloudformation.yaml")
 }
