@@ -130,7 +130,7 @@ func everything() *prometheus.Registry {
 	dual := prometheus.NewHistogram(prometheus.HistogramOpts{Name: "dual_seconds", Help: "Both.", Buckets: []float64{1}, NativeHistogramBucketFactor: 1.5})
 	summary := prometheus.NewSummary(prometheus.SummaryOpts{Name: "summary_seconds", Help: "A summary.", Objectives: map[float64]float64{0.5: 0.05, 0.99: 0.001}})
 	for i := range 500 {
-		v := float64(i%37)*0.003 - 0.009 // 0 among them
+		v := float64(i%37-3) * 0.003 // 0 among them
 		if i%50 == 0 {
 			v = 1000 // beyond the last bucket
 		}
