@@ -1,13 +1,13 @@
 module vpcprobe/ci/artifacts
 
-go 1.26.8
+go 1.26.0
 
 replace vpcprobe => ../..
 
 require (
 	github.com/aws/aws-sdk-go-v2/service/ecs v1.104.1
 	github.com/hashicorp/hcl/v2 v2.25.0
-	github.com/moby/buildkit v0.34.2
+	github.com/moby/buildkit v0.28.0
 	github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring v0.89.0
 	github.com/prometheus/prometheus v0.313.0
 	go.yaml.in/yaml/v3 v3.0.6
