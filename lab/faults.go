@@ -609,6 +609,15 @@ func ParameterRequired(path string) Fault {
 	}
 }
 
+// KeyEverywhere makes one greedy resource of the API, with a key required for
+// every path, the root included: what a proxy to one function looks like.
+func KeyEverywhere(l *Lab) {
+	l.private(func(a *apigateway.API) {
+		all := map[string]*apigateway.Method{"ANY": {KeyRequired: true, Integration: apigateway.Integration{Body: "{}"}}}
+		a.Resources = map[string]map[string]*apigateway.Method{"/": all, "/{proxy+}": all}
+	})
+}
+
 // WAFBroken makes the evaluation of the web ACL fail.
 func WAFBroken(l *Lab) {
 	l.model(func(m *apigateway.State) { m.APIs[API].Stages[Stage].WAF = &apigateway.WAF{Broken: true} })

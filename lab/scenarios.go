@@ -211,6 +211,10 @@ func callerScenarios() []Scenario {
 		{ID: "api-key-rejected-plan", Title: "the API key's usage plan does not hold the stage", Target: "billing", Break: APIKeyUnplanned, Want: finds("api-key-rejected", "waf-blocked")},
 		{ID: "secret-missing", Title: "the file with the API key is not there", Target: "billing", Edit: lostAPIKey, Want: finds("secret-missing")},
 		{ID: "api-key-rejected-missing", Title: "the caller sends no API key", Target: "billing", Edit: withoutAPIKey, Want: finds("api-key-rejected", "waf-blocked")},
+		// Nothing answers otherwise without a key, so nothing tells a missing key
+		// from a stage that is not there.
+		{ID: "api-key-rejected-everywhere", Title: "every path requires an API key, and the caller sends none", Target: "billing", Break: KeyEverywhere, Edit: withoutAPIKey,
+			Want: finds("api-key-rejected", "default-endpoint-disabled", "stage-not-found", "waf-blocked")},
 	}
 }
 
@@ -221,16 +225,16 @@ func routeScenarios() []Scenario {
 	// Everything at the stage is Forbidden, by every name: the decision table
 	// of FACTS.md 1.4 ends there. The alias resolves, so the API exists, is
 	// private and is associated.
-	forbidden := finds("default-endpoint-disabled", "stage-not-found", "waf-blocked")
-	// The caller of these sends an API key besides, and an API whose one
-	// resource is {proxy+} with a key required answers every path the same.
-	// That the alias does not resolve rules nothing out either: an API that was
-	// never associated with the endpoint has none, and works all the same.
-	captured := finds(append(slices.Clone(forbidden), "api-key-rejected", "api-not-found", "public-api-captured")...)
+	// An API whose resources are / and {proxy+}, with a key required,
+	// answers every path the same.
+	forbidden := finds("api-key-rejected", "default-endpoint-disabled", "stage-not-found", "waf-blocked")
+	// That the alias does not resolve rules nothing out: an API that was never
+	// associated with the endpoint has none, and works all the same.
+	captured := finds(append(slices.Clone(forbidden), "api-not-found", "public-api-captured")...)
 	// A Forbidden domain: by every follow-up alike, so its mapping, a rule of a
 	// web ACL, and what is special to the kind of domain remain: who may use it.
-	private := finds("base-path-unmapped", "domain-not-associated", "waf-blocked")
-	partners := finds("base-path-unmapped", "client-cert-distrusted", "waf-blocked")
+	private := finds("api-key-rejected", "base-path-unmapped", "domain-not-associated", "waf-blocked")
+	partners := finds("api-key-rejected", "base-path-unmapped", "client-cert-distrusted", "waf-blocked")
 	return []Scenario{
 		{ID: "path-not-found", Title: "the path does not exist", Target: "orders", Edit: at("/healthz"), Want: nowhere, Tour: true},
 		{ID: "path-not-found-unsigned", Title: "the path does not exist, and the caller does not sign", Target: "orders", Edit: unsignedAt("/healthz"), Want: finds("method-not-found", "not-redeployed", "path-not-found", "request-unsigned")},

@@ -69,13 +69,8 @@ var decisions = []decision{
 		sure: probes.Likely, who: []string{"api-key-rejected"},
 		why: "with, without and with a bogus API key the answer is the same, while other paths are looked for"},
 
-	// They do not.
-	{about: invoke.Forbidden, when: []fact{is("P1", Forbidden)},
-		drop: []string{"authorizer-denies"},
-		why:  "a path that has no authorizer is Forbidden, too"},
-	{about: invoke.Forbidden, when: []fact{is("P1", Forbidden), is("key", "")},
-		drop: []string{"api-key-rejected"},
-		why:  "a path that needs no API key is Forbidden, too"},
+	// That P1 is Forbidden as well rules out neither key nor authorizer: a
+	// greedy resource, or a route for everything, asks the same of every path.
 
 	// By another name they do.
 	{about: invoke.Forbidden, when: []fact{is("elsewhere", works)},
@@ -88,8 +83,8 @@ var decisions = []decision{
 		drop: []string{"strict-endpoint-access"}, sure: probes.Likely, who: []string{"host-not-recognized"},
 		why: "SNI and Host may differ, so the access mode is not STRICT"},
 	{about: invoke.Forbidden, when: []fact{is("elsewhere", works), is("P13", Forbidden, Cut)},
-		drop: []string{"host-not-recognized"}, sure: probes.Likely, who: []string{"strict-endpoint-access"},
-		why: "only where SNI equals Host does it pass"},
+		drop: []string{"host-not-recognized"},
+		why:  "only where SNI equals Host does it pass"},
 	{about: invoke.Forbidden, when: []fact{is("P3", Forbidden), is("via", "private-dns", "alias")},
 		drop: []string{"host-not-recognized"},
 		why:  "the endpoint's own name fails alike: the API's side"},
@@ -103,7 +98,7 @@ var decisions = []decision{
 		drop: []string{"public-api-captured", "api-not-found", "host-not-recognized"},
 		why:  "the alias resolves: the API exists, is private and associated with the endpoint"},
 	{about: invoke.Forbidden, when: []fact{is("P5", NoName)},
-		sure: probes.Likely, who: []string{"public-api-captured", "api-not-found"},
+		sure: probes.Likely, who: []string{"public-api-captured"},
 		why: "the alias does not resolve: the API is not a private one, or not there, unless it was never associated with the endpoint"},
 
 	// Custom domains.
@@ -189,7 +184,7 @@ func judge(seen probes.Evidence, o probes.Observation) verdict {
 }
 
 // unproven are causes of which nobody has published what API Gateway answers.
-var unproven = []string{"default-endpoint-disabled", "domain-not-associated", "api-not-found"}
+var unproven = []string{"default-endpoint-disabled", "strict-endpoint-access", "domain-not-associated", "api-not-found"}
 
 // apply narrows by one decision. One that would leave nothing contradicts the
 // others, and is not believed.

@@ -189,8 +189,8 @@ var denials = []denial{
 
 	// Gateway responses with customized bodies: the error type alone is left.
 	{id: "A", errorTypes: accessTypes, causes: accessSet, family: Named, source: guide + "supported-gateway-response-types"},
-	{id: "A10", errorTypes: []string{"UnrecognizedClientException", "InvalidClientTokenId"}, causes: []string{"access-key-invalid"}, certainty: probes.Likely, source: k0},
-	{id: "A11", errorTypes: []string{"ExpiredTokenException"}, causes: []string{"credentials-expired"}, certainty: probes.Likely, source: guide + "supported-gateway-response-types"},
+	{id: "A10", errorTypes: []string{"UnrecognizedClientException", "InvalidClientTokenId"}, causes: []string{"access-key-invalid"}, certainty: probes.Possible, source: k0},
+	{id: "A11", errorTypes: []string{"ExpiredTokenException"}, causes: []string{"credentials-expired"}, certainty: probes.Possible, source: guide + "supported-gateway-response-types"},
 	{id: "B", errorTypes: tokenTypes, family: MissingToken, causes: missingTokens, source: k0},
 	{id: "C", errorTypes: partialTypes, family: Malformed, causes: malformedSet, source: k0},
 	{id: "D", errorTypes: signatureTypes, causes: signatureSet, source: k0},
