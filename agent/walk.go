@@ -151,8 +151,7 @@ func (s *stride) targetSteps(from, to int) {
 		if s.kinds[i].Per != probes.PerTarget || s.steps[i].probe == nil {
 			continue
 		}
-		s.await(i)
-		if !s.due(i, s.changed) {
+		if changed := s.await(i); !s.due(i, changed) {
 			s.settle(i, false, nil)
 			continue
 		}
@@ -345,14 +344,16 @@ func complete(kind string, obs []probes.Observation, line *probes.Line, start ti
 	return obs
 }
 
-// await waits until all kinds below i are done.
-func (s *stride) await(i int) {
+// await waits until all kinds below i are done, and returns the kinds whose
+// observations have changed until then.
+func (s *stride) await(i int) set {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := set(1)<<i - 1
 	for s.settled&all != all {
 		s.moved.Wait()
 	}
+	return s.changed
 }
 
 // settle notes that a kind has run, or that it will not, and tells of the
