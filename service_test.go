@@ -17,6 +17,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -246,6 +247,14 @@ func (c *counting) DialContext(ctx context.Context, network, address string) (ne
 	c.dials = append(c.dials, address)
 	c.mu.Unlock()
 	return c.Network.DialContext(ctx, network, address)
+}
+
+// Translate implements [probes.Translator].
+func (c *counting) Translate(addr netip.AddrPort) (netip.AddrPort, bool) {
+	c.mu.Lock()
+	c.dials = append(c.dials, addr.String())
+	c.mu.Unlock()
+	return c.Network.(probes.Translator).Translate(addr)
 }
 
 func (c *counting) count() int {
