@@ -46,6 +46,7 @@ type Agent struct {
 	version string
 	epoch   time.Time // when the agent was made, wall clock and monotonic
 
+	handed chan *walk    // to goroutines that wait for one
 	nudged chan struct{} // the schedule has changed
 	pings  chan struct{} // taken by the scheduler while it is alive
 
@@ -57,6 +58,7 @@ type Agent struct {
 	idle     heap    // those waiting to fall due
 	ready    queue   // those due, waiting for one of limit places
 	running  int
+	spare    int // goroutines that wait for a walk
 	started  bool
 	stopping bool
 	counts   counts
@@ -87,6 +89,7 @@ func New(targets []*probes.Target, kinds []probes.Kind, sys probes.System, o Opt
 		limit:   cmp.Or(max(o.Concurrency, 0), defaultConcurrency),
 		version: cmp.Or(o.Version, "unknown"),
 		epoch:   time.Now(),
+		handed:  make(chan *walk),
 		nudged:  make(chan struct{}, 1),
 		pings:   make(chan struct{}),
 	}

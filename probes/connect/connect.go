@@ -176,11 +176,19 @@ func readings(seen probes.Evidence, lane probes.Lane, o probes.Observation) []pr
 	return values
 }
 
+// patience is when to stop waiting for what the peer may do next. Those who
+// wait at once stop at once, since waking up costs more than what is then done.
+func patience(now time.Time, rtt time.Duration) time.Time {
+	const grid = 10 * time.Millisecond
+	at := now.Add(max(2*rtt, minPatience))
+	return at.Add(grid - time.Duration(at.UnixNano()%int64(grid)))
+}
+
 // linger waits a moment for what an accepting peer does next. Some, or devices
 // before them, accept only to reset or to hang up: such a port is not open.
 // Since nothing follows on this connection, what the peer says first is read.
 func linger(ctx context.Context, conn net.Conn, rtt time.Duration) (probes.Outcome, error) {
-	conn.SetReadDeadline(time.Now().Add(max(2*rtt, minPatience)))
+	conn.SetReadDeadline(patience(time.Now(), rtt))
 	defer context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })()
 	_, err := conn.Read(make([]byte, 1))
 	switch {
