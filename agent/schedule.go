@@ -17,8 +17,9 @@ import (
 // takes long or starts late does not shift the next one, and a restarted agent
 // probes at the same moments. They share a coarse grid, because waking up costs
 // more than a cheap probe (measured: a sixth of the CPU for lookups). A goroutine
-// exists only while its target is walked, but for a few that wait for the next. A walk that is still under way when
-// it would be due again has missed a run: runs are counted, never queued.
+// exists only while its target is walked, but for a few that wait for the next.
+// A walk that is still under way when it would be due again has missed a run:
+// runs are counted, never queued.
 
 const (
 	grid         = 25 * time.Millisecond

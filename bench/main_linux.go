@@ -34,9 +34,10 @@ func report(err error) int {
 
 // run reads the flags and measures.
 func run() int {
+	layers := flag.String("layers", "", "the layers to measure, separated by commas: dns, tcp, tls, https, walk; all of them unless given")
 	quick := flag.Bool("quick", false, "two minutes instead of fifteen: fewer figures, shorter windows")
 	binary := flag.String("vpcprobe", "", "the agent's `PATH`; built from this module unless given")
-	other := flag.String("blackbox", "", "`PATH` of blackbox_exporter; the one in PATH, if any, unless given")
+	other := flag.String("blackbox", "", "`PATH` of blackbox_exporter, or none; the one in PATH, if any, unless given")
 	only := flag.String("only", "", "the measurements to make, separated by commas: "+strings.Join(names(), ", "))
 	flag.Parse()
 	if flag.NArg() > 0 {
@@ -58,10 +59,13 @@ func run() int {
 		return code
 	}
 	b := &bench{folder: folder, quick: *quick, client: newClient(), peers: []*peer{vpcprobe(*binary)}}
+	if *layers != "" {
+		b.layers = strings.Split(*layers, ",")
+	}
 	if *only != "" {
 		b.only = strings.Split(*only, ",")
 	}
-	if path := cmpOr(*other, found("prometheus-blackbox-exporter"), found("blackbox_exporter")); path != "" {
+	if path := cmpOr(*other, found("prometheus-blackbox-exporter"), found("blackbox_exporter")); path != "" && path != "none" {
 		b.peers = append(b.peers, blackbox(path))
 	}
 	return report(b.all())

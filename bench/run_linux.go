@@ -18,6 +18,11 @@ type bench struct {
 	client *http.Client
 	table  table
 	only   []string // the measurements asked for; all if empty
+	layers []string // likewise
+}
+
+func (b *bench) wants(l layer) bool {
+	return len(b.layers) == 0 || slices.Contains(b.layers, string(l))
 }
 
 // short is d, or less in a quick run.
@@ -96,6 +101,9 @@ var errNothing = errors.New("no probe arrived")
 func (b *bench) cost() error {
 	const targets = 400
 	for _, l := range []layer{dnsLayer, tcpLayer, tlsLayer, httpsLayer, walkLayer} {
+		if !b.wants(l) {
+			continue
+		}
 		r := row{figure: "CPU ms per 1,000 probes at 400/s: " + layerTitles[l], unit: "ms", goal: costGoals[l]}
 		for _, p := range b.peers {
 			if p.probe != nil && l == walkLayer {

@@ -27,7 +27,7 @@ func (b *bench) lateness() error {
 		}
 		time.Sleep(2500 * time.Millisecond)
 		b.farm.tell("keep tcp")
-		time.Sleep(b.short(8*time.Second, 25*time.Second))
+		time.Sleep(b.short(8*time.Second, 20*time.Second))
 		t, err := b.farm.tell("read")
 		b.farm.tell("keep none")
 		pr.end()

@@ -182,7 +182,7 @@ func largest(r *trace.Result) (rtt time.Duration) {
 }
 
 // patience is how long another tool may take.
-const patience = 30 * time.Second
+const patience = 20 * time.Second
 
 // others runs the other tools on the same path and says how long they took.
 func others(l *netns.Lab) string {
