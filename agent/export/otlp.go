@@ -80,7 +80,7 @@ const (
 func NewOTLP(_ context.Context, gatherer prometheus.Gatherer, o Options) (*OTLP, error) {
 	s, err := newSettings(o)
 	if err != nil {
-		return nil, fmt.Errorf("otlp: %w", err)
+		return nil, err
 	}
 	return &OTLP{
 		gatherer: gatherer, settings: s, backoff: time.Second,

@@ -261,7 +261,9 @@ func times(ms []*metrics.Metric) (all []uint64) {
 // wanted is what the registry is as OTLP.
 func wanted() []*metrics.Metric {
 	const cumulative = metrics.AggregationTemporality_AGGREGATION_TEMPORALITY_CUMULATIVE
-	double := func(v float64) *metrics.NumberDataPoint_AsDouble { return &metrics.NumberDataPoint_AsDouble{AsDouble: v} }
+	double := func(v float64) *metrics.NumberDataPoint_AsDouble {
+		return &metrics.NumberDataPoint_AsDouble{AsDouble: v}
+	}
 	return []*metrics.Metric{
 		{Name: "native_seconds", Description: "Native.", Data: &metrics.Metric_ExponentialHistogram{ExponentialHistogram: &metrics.ExponentialHistogram{
 			AggregationTemporality: cumulative, DataPoints: []*metrics.ExponentialHistogramDataPoint{{
@@ -537,22 +539,22 @@ func TestOTLPBadSettings(t *testing.T) {
 		env      []string
 		want     string
 	}{
-		{"collector:4318", nil, "otlp: endpoint: it is not a URL such as http://localhost:4318"},
-		{"grpc://collector", nil, "otlp: endpoint: it is not a URL such as http://localhost:4318"},
-		{"", []string{"OTEL_EXPORTER_OTLP_ENDPOINT", "http://u:hunter2@c"}, "otlp: OTEL_EXPORTER_OTLP_ENDPOINT: credentials belong into OTEL_EXPORTER_OTLP_HEADERS"},
-		{"", []string{"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://a b"}, "otlp: OTEL_EXPORTER_OTLP_METRICS_ENDPOINT: it is not a URL such as http://localhost:4318"},
-		{"", []string{"OTEL_EXPORTER_OTLP_HEADERS", "a=1,hunter2"}, "otlp: OTEL_EXPORTER_OTLP_HEADERS: pair 2 is not name=value with a percent-encoded value"},
-		{"", []string{"OTEL_EXPORTER_OTLP_METRICS_HEADERS", "a b=hunter2"}, `otlp: OTEL_EXPORTER_OTLP_METRICS_HEADERS: "a b" cannot be a header, or not with this value`},
-		{"", []string{"OTEL_EXPORTER_OTLP_HEADERS", "a=hunter2%0d%0ab: c"}, `otlp: OTEL_EXPORTER_OTLP_HEADERS: "a" cannot be a header, or not with this value`},
-		{"", []string{"OTEL_EXPORTER_OTLP_HEADERS", "a=%zz"}, "otlp: OTEL_EXPORTER_OTLP_HEADERS: pair 1 is not name=value with a percent-encoded value"},
-		{"", []string{"OTEL_EXPORTER_OTLP_TIMEOUT", "10s"}, `otlp: OTEL_EXPORTER_OTLP_TIMEOUT: "10s" is not a number of milliseconds`},
-		{"", []string{"OTEL_METRIC_EXPORT_INTERVAL", "0"}, `otlp: OTEL_METRIC_EXPORT_INTERVAL: "0" is not a number of milliseconds`},
-		{"", []string{"OTEL_EXPORTER_OTLP_COMPRESSION", "zstd"}, `otlp: OTEL_EXPORTER_OTLP_COMPRESSION: "zstd" is unknown; gzip and none are known`},
-		{"", []string{"OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"}, `otlp: OTEL_EXPORTER_OTLP_PROTOCOL: "grpc" is not spoken; http/protobuf is`},
-		{"", []string{"OTEL_RESOURCE_ATTRIBUTES", "=x"}, "otlp: OTEL_RESOURCE_ATTRIBUTES: pair 1 is not name=value with a percent-encoded value"},
-		{"", []string{"OTEL_EXPORTER_OTLP_CERTIFICATE", "/none.pem"}, "otlp: collector's authorities: open /none.pem: no such file or directory"},
-		{"", []string{"OTEL_EXPORTER_OTLP_CERTIFICATE", "/dev/null"}, "otlp: collector's authorities: there is no certificate in /dev/null"},
-		{"", []string{"OTEL_EXPORTER_OTLP_CLIENT_KEY", "/none.key"}, "otlp: client certificate for the collector: open : no such file or directory"},
+		{"collector:4318", nil, "endpoint: it is not a URL such as http://localhost:4318"},
+		{"grpc://collector", nil, "endpoint: it is not a URL such as http://localhost:4318"},
+		{"", []string{"OTEL_EXPORTER_OTLP_ENDPOINT", "http://u:hunter2@c"}, "OTEL_EXPORTER_OTLP_ENDPOINT: credentials belong into OTEL_EXPORTER_OTLP_HEADERS"},
+		{"", []string{"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://a b"}, "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT: it is not a URL such as http://localhost:4318"},
+		{"", []string{"OTEL_EXPORTER_OTLP_HEADERS", "a=1,hunter2"}, "OTEL_EXPORTER_OTLP_HEADERS: pair 2 is not name=value with a percent-encoded value"},
+		{"", []string{"OTEL_EXPORTER_OTLP_METRICS_HEADERS", "a b=hunter2"}, `OTEL_EXPORTER_OTLP_METRICS_HEADERS: "a b" cannot be a header, or not with this value`},
+		{"", []string{"OTEL_EXPORTER_OTLP_HEADERS", "a=hunter2%0d%0ab: c"}, `OTEL_EXPORTER_OTLP_HEADERS: "a" cannot be a header, or not with this value`},
+		{"", []string{"OTEL_EXPORTER_OTLP_HEADERS", "a=%zz"}, "OTEL_EXPORTER_OTLP_HEADERS: pair 1 is not name=value with a percent-encoded value"},
+		{"", []string{"OTEL_EXPORTER_OTLP_TIMEOUT", "10s"}, `OTEL_EXPORTER_OTLP_TIMEOUT: "10s" is not a number of milliseconds`},
+		{"", []string{"OTEL_METRIC_EXPORT_INTERVAL", "0"}, `OTEL_METRIC_EXPORT_INTERVAL: "0" is not a number of milliseconds`},
+		{"", []string{"OTEL_EXPORTER_OTLP_COMPRESSION", "zstd"}, `OTEL_EXPORTER_OTLP_COMPRESSION: "zstd" is unknown; gzip and none are known`},
+		{"", []string{"OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"}, `OTEL_EXPORTER_OTLP_PROTOCOL: "grpc" is not spoken; http/protobuf is`},
+		{"", []string{"OTEL_RESOURCE_ATTRIBUTES", "=x"}, "OTEL_RESOURCE_ATTRIBUTES: pair 1 is not name=value with a percent-encoded value"},
+		{"", []string{"OTEL_EXPORTER_OTLP_CERTIFICATE", "/none.pem"}, "collector's authorities: open /none.pem: no such file or directory"},
+		{"", []string{"OTEL_EXPORTER_OTLP_CERTIFICATE", "/dev/null"}, "collector's authorities: there is no certificate in /dev/null"},
+		{"", []string{"OTEL_EXPORTER_OTLP_CLIENT_KEY", "/none.key"}, "client certificate for the collector: open : no such file or directory"},
 	}
 	for _, tt := range tests {
 		_, err := NewOTLP(t.Context(), families(), Options{Endpoint: tt.endpoint, Getenv: env(tt.env...)})
