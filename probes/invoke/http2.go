@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -26,8 +27,9 @@ func exchangeHTTP2(ctx context.Context, conn net.Conn, k *call) *reply {
 	if deadline, ok := ctx.Deadline(); ok {
 		conn.SetDeadline(deadline) // the preface is written outside of ctx
 	}
+	heard := &witness{Conn: conn}
 	t := &http2.Transport{MaxHeaderListSize: maxHead, DisableCompression: true, MaxReadFrameSize: 16 << 10}
-	client, err := t.NewClientConn(conn)
+	client, err := t.NewClientConn(heard)
 	var response *http.Response
 	if err == nil {
 		defer client.Close()
@@ -37,7 +39,7 @@ func exchangeHTTP2(ctx context.Context, conn net.Conn, k *call) *reply {
 	r.first = time.Now()
 	r.phases = []probes.Phase{{Name: probes.PhaseProcessing, Took: r.first.Sub(start)}}
 	if err != nil {
-		r.err = plainError(err)
+		r.err = plainError(heard.explain(err))
 		return r
 	}
 	defer response.Body.Close()
@@ -55,6 +57,39 @@ func exchangeHTTP2(ctx context.Context, conn net.Conn, k *call) *reply {
 	}
 	r.phases = append(r.phases, probes.Phase{Name: probes.PhaseTransfer, Took: time.Since(r.first)})
 	return r
+}
+
+// A witness is a connection that remembers what it first failed of. The library
+// may say no more than that the connection could not be established, where
+// the peer said in a TLS alert what it thinks of the client certificate.
+type witness struct {
+	net.Conn
+	first atomic.Pointer[error]
+}
+
+func (w *witness) Read(b []byte) (int, error) {
+	n, err := w.Conn.Read(b)
+	return n, w.note(err)
+}
+
+func (w *witness) Write(b []byte) (int, error) {
+	n, err := w.Conn.Write(b)
+	return n, w.note(err)
+}
+
+func (w *witness) note(err error) error {
+	if err != nil && !errors.Is(err, net.ErrClosed) { // our own hanging up explains nothing
+		w.first.CompareAndSwap(nil, &err)
+	}
+	return err
+}
+
+// explain joins an error without a type with what the connection failed of.
+func (w *witness) explain(err error) error {
+	if cause := w.first.Load(); cause != nil && probes.Classify(err) == probes.Fault {
+		return errors.Join(err, *cause)
+	}
+	return err
 }
 
 func lines(h http.Header) int {
