@@ -15,16 +15,16 @@ var kinds = []string{"resolve", "connect", "trace", "identify", "handshake", "in
 // named here may import nothing of ours.
 func mayImport() map[string][]string {
 	allowed := map[string][]string{
-		"config":         {"probes"},
-		"lab":            {"probes", "lab/apigateway"},
-		"lab/netns":      {"probes"},
-		"agent":          {"probes"},
-		"agent/metrics":  {"probes", "agent"},
-		"agent/report":   {"probes", "agent"},
-		"agent/status":   {"probes", "agent"},
-		"agent/web":      {},
-		"agent/export":   {"probes", "agent"},
-		"agent/watchdog": {},
+		"config":        {"probes"},
+		"lab":           {"probes", "lab/apigateway"},
+		"lab/netns":     {"probes"},
+		"agent":         {"probes"},
+		"agent/metrics": {"probes", "agent"},
+		"agent/report":  {"probes", "agent"},
+		"agent/status":  {"probes", "agent"},
+		"agent/web":     {},
+		"agent/export":  {"probes", "agent"},
+		"agent/service": {},
 	}
 	below := []string{"probes"}
 	for _, k := range kinds {

@@ -242,9 +242,21 @@ func TestKernelsBefore58TakeTheHopsOfUDP(t *testing.T) {
 			if r.State != tt.state || r.EndsAt != tt.ends || !r.NoErrorQueue {
 				t.Fatalf("want %s at %d\n%s", tt.state, tt.ends, describe(r))
 			}
+			// A router may be silent once: on a busy machine the control's probe is late.
+			known := map[int]bool{}
+			for range 5 {
+				for ttl := 1; ttl < tt.ends; ttl++ {
+					h := r.Hop(ttl)
+					known[ttl] = known[ttl] || h != nil && h.From == l.Hop(ttl, false)
+					if h != nil && h.From.IsValid() && h.From != l.Hop(ttl, false) {
+						t.Errorf("hop %d is to be %s\n%s", ttl, l.Hop(ttl, false), describe(r))
+					}
+				}
+				r = trace(t, l, order{Target: l.Target(false), Old: true})
+			}
 			for ttl := 1; ttl < tt.ends; ttl++ {
-				if h := r.Hop(ttl); h == nil || h.From != l.Hop(ttl, false) {
-					t.Errorf("hop %d is to be %s\n%s", ttl, l.Hop(ttl, false), describe(r))
+				if !known[ttl] {
+					t.Errorf("hop %d stayed unknown in 5 traces\n%s", ttl, describe(r))
 				}
 			}
 		})
