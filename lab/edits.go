@@ -56,6 +56,11 @@ func stage(name string) func(*probes.Target) {
 	return func(t *probes.Target) { t.Stage = name }
 }
 
+// stageInPath writes the stage where a path is to be.
+func stageInPath(name string) func(*probes.Target) {
+	return func(t *probes.Target) { t.Stage, t.Path = "", "/"+name+t.Path }
+}
+
 // beside returns the path of another file in the lab's folder.
 func beside(t *probes.Target, name string) string {
 	return filepath.Join(filepath.Dir(t.Trust.CAFile), name)

@@ -245,6 +245,8 @@ func routeScenarios() []Scenario {
 		{ID: "host-not-recognized", Title: "the endpoint's own name is called without saying which API", Target: "catalog", Edit: byEndpointName, Want: finds("host-not-recognized"), Tour: true},
 		{ID: "default-endpoint-disabled", Title: "the API's default endpoint is disabled", Target: "orders", Break: DefaultEndpointDisabled, Want: forbidden, Tour: true},
 		{ID: "stage-not-found", Title: "the stage is misspelt", Target: "orders", Edit: stage("prd"), Want: forbidden, Tour: true},
+		{ID: "stage-not-found-in-path", Title: "the stage is misspelt, and written as part of the path", Target: "orders", Edit: stageInPath("prd"), Want: forbidden},
+		{ID: "stage-in-path-right", Title: "the stage is written as part of the path, which is no fault", Target: "orders", Edit: stageInPath(Stage), Want: finds()},
 		{ID: "stage-not-found-deleted", Title: "the stage was deleted", Target: "orders", Break: StageDeleted, Want: forbidden},
 		{ID: "waf-blocked", Title: "the web ACL blocks the caller's address", Target: "orders", Break: WAF(apigateway.WAFRule{Networks: []string{"10.0.0.0/8"}}), Want: forbidden},
 		{ID: "waf-blocked-path", Title: "the web ACL blocks the path", Target: "billing", Break: WAF(apigateway.WAFRule{Path: "/" + Stage + "/invoices"}), Want: finds("api-key-rejected", "waf-blocked")},

@@ -11,7 +11,7 @@ import (
 )
 
 // What the execution log says of a refused client certificate (Knowledge
-// Center, api-gateway-mutual-tls-403-error). The caller sees none of it.
+// Center, api-gateway-mutual-tls-403-errors). The caller sees none of it.
 const (
 	logNoIssuer   = "Access denied. Reason: Could not find issuer for certificate"
 	logInsecure   = "Access denied. Reason: Client cert using an insecure Signature Algorithm"

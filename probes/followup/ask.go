@@ -121,7 +121,7 @@ func (q *inquiry) nowhere() Reading {
 		signed.Unsigned = false
 		q.own("P1-signed", "a path that does not exist, signed", signed)
 	}
-	if reading != Forbidden || q.lane.Via == probes.ViaDomain {
+	if reading != Forbidden || q.lane.Via == probes.ViaDomain || q.stage() == "" {
 		return reading
 	}
 	nonsense, root := q.absent(), q.absent()
@@ -129,18 +129,26 @@ func (q *inquiry) nowhere() Reading {
 	q.own("P2", "a stage that does not exist", nonsense)
 	// A greedy resource that requires an API key answers Forbidden as well,
 	// but it does not cover the root.
-	root.Path = "/" + q.target.Stage + "/"
+	root.Path = "/" + q.stage() + "/"
 	return q.own("P1-root", "the root of the stage, unsigned", root)
 }
 
 // absentPath is where the same stage and, below the target's own path, the same
 // base path mapping lead.
 func (q *inquiry) absentPath() string {
-	if q.lane.Via != probes.ViaDomain && q.target.Stage != "" {
-		return "/" + q.target.Stage + "/" + marked()
+	if stage := q.stage(); q.lane.Via != probes.ViaDomain && stage != "" {
+		return "/" + stage + "/" + marked()
 	}
 	own, _, _ := strings.Cut(q.client.Path(), "?")
 	return path.Join(own, marked())
+}
+
+// stage is the first segment of the path, which names the stage however the
+// target writes it; "" if there is none.
+func (q *inquiry) stage() string {
+	own, _, _ := strings.Cut(q.client.Path(), "?")
+	first, _, _ := strings.Cut(strings.TrimPrefix(own, "/"), "/")
+	return first
 }
 
 // marked is a segment that nobody has, and that everybody who finds it in a

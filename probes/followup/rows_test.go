@@ -60,6 +60,42 @@ func (s savedAnswer) String() string {
 	return b.String() + "< \n" + s.body
 }
 
+// forms are the ways in which the same answer is saved: by HTTP/1.1 and by
+// HTTP/2, with the message under a key of either case, with a carriage return
+// at the ends of lines, and with what curl 8 says before, between and after.
+func (s savedAnswer) forms() []string {
+	text := s.String()
+	other := strings.NewReplacer(`{"message":`, `{"Message":`, `{"Message":`, `{"message":`).Replace(text)
+	head, body, _ := strings.Cut(text, "< \n")
+	remarks := "  % Total    % Received % Xferd  Average Speed   Time    Time     Time  Current\n                                 Dload  Upload   Total   Spent    Left  Speed\n" +
+		"* Host api.example.com:443 was resolved.\n* IPv6: (none)\n* IPv4: 198.51.100.7\n*   Trying 198.51.100.7:443...\n* Connected to api.example.com (198.51.100.7) port 443\n" +
+		"* ALPN: curl offers h2,http/1.1\n* SSL connection using TLSv1.2 / ECDHE-RSA-AES128-GCM-SHA256 / secp256r1 / RSASSA-PSS\n* ALPN: server accepted h2\n* using HTTP/2\n" +
+		"* [HTTP/2] [1] OPENED stream for https://api.example.com/\n"
+	const none, all = "\r  0     0    0     0    0     0      0      0 --:--:-- --:--:-- --:--:--     0", "\r100    23  100    23    0     0     99      0 --:--:-- --:--:-- --:--:--    99"
+	h2 := remarks + none + inHTTP2(head) + "< \n{ [23 bytes data]\n"
+	const bye = "* Connection #0 to host api.example.com left intact\n"
+	return []string{text, other, strings.ReplaceAll(text, "\n", "\r\n"),
+		h2 + body + all + "\n" + bye,
+		h2 + all + "\n" + bye + body,
+		h2 + all + body + bye,
+		h2 + body + "\n" + all + all + "\n" + bye,
+		inHTTP2(head) + "< \n" + body + "* Closing connection 0\n* TLSv1.2 (OUT), TLS alert, close notify (256):\n",
+		inHTTP2(head) + "< \n" + bye + body + "me@host:~$ \n",
+	}
+}
+
+// inHTTP2 is how curl shows the same by HTTP/2.
+func inHTTP2(head string) string {
+	var b strings.Builder
+	for line := range strings.Lines(strings.ReplaceAll(head, "HTTP/1.1", "HTTP/2")) {
+		if name, value, ok := strings.Cut(line, ":"); ok && strings.HasPrefix(line, "< ") {
+			line = strings.ToLower(name) + ":" + value
+		}
+		b.WriteString(line)
+	}
+	return b.String() + "* Request completely sent off\n"
+}
+
 func message(m string) string { return `{"message":` + quote(m) + `}` }
 func upper(m string) string   { return `{"Message":` + quote(m) + `}` }
 func quote(m string) string   { return `"` + strings.ReplaceAll(m, `"`, `\"`) + `"` }
@@ -114,11 +150,12 @@ func TestEveryRow(t *testing.T) {
 		{"C1 bearer", savedAnswer{errorType: partial, body: message("'abc' not a valid key=value pair (missing equal-sign) in Authorization header: 'Bearer abc'.")}, open, slices.Concat(absent, ids("authorization-malformed"))},
 		{"C1 new", savedAnswer{errorType: partial, body: message("Invalid key=value pair (missing equal-sign) in Authorization header (hashed with SHA-256 and encoded with Base64): 'q83v'")}, open, slices.Concat(absent, ids("authorization-malformed"))},
 		{"C algorithm", savedAnswer{errorType: partial, body: message("Unsupported AWS 'algorithm': 'AWS4-HMAC-SHA1'.")}, sure, ids("authorization-malformed")},
-		{"D1", savedAnswer{errorType: signature, request: signed, body: message("Signature expired: 20180816T032046Z is now earlier than 20180816T040329Z (20180816T040829Z - 5 min.)")}, sure, ids("clock-behind")},
+		{"D1", savedAnswer{errorType: signature, request: signed, body: message("Signature expired: 20180816T032046Z is now earlier than 20180816T040329Z (20180816T040829Z - 5 min.)")}, probes.Likely, ids("clock-behind")},
 		{"D2", savedAnswer{errorType: signature, request: signed, body: message("Signature not yet current: 20180816T042046Z is still later than 20180816T041329Z (20180816T040829Z + 5 min.)")}, open, ids("clock-ahead")},
 		{"D3", savedAnswer{errorType: signature, request: signed, body: message("The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details.")}, sure, ids("signature-mismatch")},
 		{"D4 region", savedAnswer{errorType: signature, request: signed, body: message("Credential should be scoped to a valid region. ")}, sure, ids("signing-scope-wrong")},
 		{"D4 both", savedAnswer{errorType: signature, request: signed, body: message("Credential should be scoped to a valid region. Credential should be scoped to correct service: 'execute-api'. ")}, sure, ids("signing-scope-wrong")},
+		{"D4 date", savedAnswer{errorType: signature, request: signed, body: message("Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: '20180815' != '20180816', from '20180816T000001Z'.")}, sure, ids("authorization-malformed")},
 		{"F1 article", savedAnswer{errorType: forbidden, body: message("Invalid API Key identifier specified")}, sure, ids("api-key-rejected")},
 		{"F by the API's name", savedAnswer{errorType: forbidden, body: message("Forbidden")}, open, ids("api-key-rejected", "waf-blocked", "host-not-recognized", "default-endpoint-disabled", "stage-not-found", "public-api-captured", "api-not-found")},
 		{"F by the endpoint's name", savedAnswer{host: endpoint, request: []string{"x-apigw-api-id: a1b2c3d4e5"}, errorType: forbidden, body: message("Forbidden")}, open, ids("api-key-rejected", "waf-blocked", "host-not-recognized", "strict-endpoint-access", "default-endpoint-disabled", "stage-not-found", "public-api-captured", "api-not-found")},
@@ -133,6 +170,14 @@ func TestEveryRow(t *testing.T) {
 		{"401", savedAnswer{status: 401, errorType: "UnauthorizedException", body: message("Unauthorized")}, sure, ids("authorizer-unauthorized")},
 		{"404 of an HTTP API", savedAnswer{status: 404, host: domain, foreign: true, header: []string{"apigw-requestid: AbC="}, body: message("Not Found")}, open, absent},
 		{"403 of an HTTP API", savedAnswer{host: domain, path: "/x", foreign: true, header: []string{"apigw-requestid: AbC="}, body: message("Forbidden")}, open, ids("authorizer-denies", "client-cert-distrusted", "base-path-unmapped")},
+		{"401 of an HTTP API", savedAnswer{status: 401, host: domain, foreign: true, header: []string{"apigw-requestid: AbC="}, body: message("Unauthorized")}, probes.Likely, ids("authorizer-unauthorized")},
+		{"401 of what an HTTP API calls", savedAnswer{status: 401, host: domain, foreign: true, header: []string{"apigw-requestid: AbC="}, body: `{"error":"log in"}`}, probes.Likely, ids("backend-denied")},
+		{"403 of what an HTTP API calls", savedAnswer{host: domain, foreign: true, header: []string{"apigw-requestid: AbC="}, body: `{"error":"no"}`}, probes.Likely, ids("backend-denied")},
+		{"429 of an HTTP API", savedAnswer{status: 429, host: domain, foreign: true, header: []string{"apigw-requestid: AbC="}, body: message("Too Many Requests")}, probes.Likely, ids("throttled")},
+		{"429 of what an HTTP API calls", savedAnswer{status: 429, host: domain, foreign: true, header: []string{"apigw-requestid: AbC="}, body: `{"error":"slow down"}`}, sure, ids("status-unexpected")},
+		{"500 of an HTTP API", savedAnswer{status: 500, host: domain, foreign: true, header: []string{"apigw-requestid: AbC="}, body: message("Internal Server Error")}, probes.Likely, ids("integration-failed")},
+		{"503 of an HTTP API", savedAnswer{status: 503, host: domain, foreign: true, header: []string{"apigw-requestid: AbC="}, body: message("Service Unavailable")}, probes.Likely, ids("integration-failed")},
+		{"500 of what an HTTP API calls", savedAnswer{status: 500, host: domain, foreign: true, header: []string{"apigw-requestid: AbC="}, body: `{"error":"database"}`}, probes.Likely, ids("backend-error")},
 		{"413", savedAnswer{status: 413, errorType: "RequestTooLargeException", body: message("HTTP content length exceeded 10485760 bytes")}, open, ids("request-invalid")},
 		{"415", savedAnswer{status: 415, errorType: "UnsupportedMediaTypeException", body: message("Unsupported Media Type")}, open, ids("request-invalid")},
 		{"429 rate", savedAnswer{status: 429, errorType: "TooManyRequestsException", body: message("Too Many Requests")}, sure, ids("throttled")},
@@ -149,6 +194,11 @@ func TestEveryRow(t *testing.T) {
 		{"a captive portal", savedAnswer{status: 511, foreign: true, body: "<html>log in"}, probes.Likely, ids("not-api-gateway")},
 		{"a proxy", savedAnswer{foreign: true, header: []string{"via: 1.1 proxy.corp (squid/6)"}, body: "<html>"}, probes.Likely, ids("proxy-in-the-way")},
 		{"a proxy that wants a password", savedAnswer{status: 407, foreign: true, header: []string{"proxy-authenticate: Basic"}}, probes.Likely, ids("proxy-in-the-way")},
+		{"a web server of which nothing is known", savedAnswer{status: 404, host: domain, foreign: true, header: []string{"server: nginx/1.24.0"}, body: "<html>"}, sure, ids("status-unexpected")},
+		{"a web server that fails", savedAnswer{status: 500, host: domain, foreign: true, header: []string{"server: nginx/1.24.0"}, body: "<html>"}, sure, ids("status-unexpected")},
+		{"a web server behind a reverse proxy", savedAnswer{status: 500, host: domain, foreign: true, header: []string{"via: 1.1 varnish", "server: envoy"}, body: "<html>"}, sure, ids("status-unexpected")},
+		{"a forward proxy before a web server", savedAnswer{host: domain, foreign: true, header: []string{"x-squid-error: ERR_ACCESS_DENIED 0", "via: 1.1 proxy.corp (squid/6)"}, body: "<html>"}, probes.Likely, ids("proxy-in-the-way")},
+		{"a web server, not an API", savedAnswer{status: 404, foreign: true, header: []string{"server: nginx/1.24.0"}, body: "<html>"}, probes.Likely, ids("not-api-gateway")},
 		{"nothing known", savedAnswer{status: 418, body: "teapot"}, sure, ids("status-unexpected")},
 		{"well", savedAnswer{status: 200, body: "{}"}, probes.No, nil},
 
@@ -164,18 +214,20 @@ func TestEveryRow(t *testing.T) {
 	} {
 		t.Run(tt.row, func(t *testing.T) {
 			t.Parallel()
-			answers, err := invoke.ParseSaved(strings.NewReader(tt.answer.String()))
-			if err != nil {
-				t.Fatal(err)
-			}
-			found := followup.Explain(answers)
 			slices.Sort(tt.want)
-			if got := idsOf(found); !slices.Equal(got, tt.want) {
-				t.Fatalf("got  %v\nwant %v", got, tt.want)
-			}
-			for _, f := range found {
-				if f.Certainty != tt.sure {
-					t.Errorf("%s is %v, want %v", f.Rule.ID, f.Certainty, tt.sure)
+			for _, text := range tt.answer.forms() {
+				answers, err := invoke.ParseSaved(strings.NewReader(text))
+				if err != nil {
+					t.Fatal(err)
+				}
+				found := followup.Explain(answers)
+				if got := idsOf(found); !slices.Equal(got, tt.want) {
+					t.Fatalf("got  %v\nwant %v of\n%s", got, tt.want, text)
+				}
+				for _, f := range found {
+					if f.Certainty != tt.sure {
+						t.Errorf("%s is %v, want %v of\n%s", f.Rule.ID, f.Certainty, tt.sure, text)
+					}
 				}
 			}
 		})

@@ -14,10 +14,14 @@ var Rules = slices.Concat(policyRules, routeRules, nameRules, pathRules)
 const (
 	forbidden403 = "AWS re:Post Knowledge Center, api-gateway-troubleshoot-403-forbidden"
 	privateFail  = "AWS re:Post Knowledge Center, api-gateway-private-endpoint-connection"
-	mutualFail   = "AWS re:Post Knowledge Center, api-gateway-mutual-tls-403-error"
+	mutualFail   = "AWS re:Post Knowledge Center, api-gateway-mutual-tls-403-errors"
 	guide        = "API Gateway Developer Guide, "
 	denials      = "IAM User Guide, troubleshoot_access-denied"
 )
+
+// setPolicy is how a policy gets in: the value of the operation is a string, so
+// the shorthand syntax of the command line does not take it as it is.
+const setPolicy = "Set it: jq -n --rawfile p policy.json '[{op:\"replace\",path:\"/policy\",value:$p}]' > patch.json; aws apigateway update-rest-api --rest-api-id API --patch-operations file://patch.json. "
 
 const redeploy = "A changed policy takes effect only after a deployment: aws apigateway create-deployment --rest-api-id API --stage-name STAGE."
 
@@ -26,8 +30,8 @@ var policyRules = []*probes.Rule{{
 	Title: "The API's resource policy does not allow this call",
 	Means: "No statement of the resource policy allows the caller, from where it calls, to invoke this path. A private API needs an explicit Allow, usually on aws:SourceVpce or aws:SourceVpc; " +
 		"aws:SourceIp does not work through a VPC endpoint (aws:VpcSourceIp does). On a private custom domain it may be the domain's own policy: the resource in the message then names /domainnames/.",
-	Fix: "Read it: aws apigateway get-rest-api --rest-api-id API --query policy. Allow the endpoint: {\"Effect\":\"Allow\",\"Principal\":\"*\",\"Action\":\"execute-api:Invoke\",\"Resource\":\"execute-api:/*\",\"Condition\":{\"StringEquals\":{\"aws:SourceVpce\":\"VPCE_ID\"}}} " +
-		"with aws apigateway update-rest-api --rest-api-id API --patch-operations op=replace,path=/policy,value=JSON. " + redeploy + " The message names one policy at a time: call again afterwards.",
+	Fix: "Read it: aws apigateway get-rest-api --rest-api-id API --query policy. Allow the endpoint with the statement {\"Effect\":\"Allow\",\"Principal\":\"*\",\"Action\":\"execute-api:Invoke\",\"Resource\":\"execute-api:/*\",\"Condition\":{\"StringEquals\":{\"aws:SourceVpce\":\"VPCE_ID\"}}} " +
+		"in policy.json. " + setPolicy + redeploy + " The message names one policy at a time: call again afterwards.",
 	Source: privateFail + "; " + forbidden403 + "; " + guide + "apigateway-resource-policies-examples",
 	Match:  means("resource-policy-silent"),
 	Notes:  notes(),
@@ -35,8 +39,8 @@ var policyRules = []*probes.Rule{{
 	ID:    "resource-policy-denies",
 	Title: "The API's resource policy denies this call",
 	Means: "A statement with Effect Deny in the resource policy matches the call, and a Deny wins over every Allow. Most often it is the one that denies all but one VPC endpoint, and this call comes through another one, or the statement uses aws:SourceIp, which no call through an endpoint meets.",
-	Fix: "Read it: aws apigateway get-rest-api --rest-api-id API --query policy, and compare the Deny's condition with the endpoint in use (aws:SourceVpce, aws:SourceVpc, aws:VpcSourceIp). Change it with aws apigateway update-rest-api --rest-api-id API --patch-operations op=replace,path=/policy,value=JSON. " +
-		redeploy,
+	Fix: "Read it: aws apigateway get-rest-api --rest-api-id API --query policy, and compare the Deny's condition with the endpoint in use (aws:SourceVpce, aws:SourceVpc, aws:VpcSourceIp). Change it in policy.json. " +
+		setPolicy + redeploy,
 	Source: forbidden403 + "; " + guide + "apigateway-resource-policies-examples",
 	Match:  means("resource-policy-denies"),
 	Notes:  notes(),
@@ -206,7 +210,7 @@ var nameRules = []*probes.Rule{{
 	Title: "The private custom domain is not associated with the VPC endpoint",
 	Means: "A private custom domain answers only through endpoints that it has an access association with. What API Gateway answers without one is not documented, so this is graded possible.",
 	Fix: "aws apigateway get-domain-name-access-associations. Create it: aws apigateway create-domain-name-access-association --domain-name-arn ARN --access-association-source VPCE_ID --access-association-source-type VPCE; it takes about 15 minutes. " +
-		"Across accounts, accept the resource share within 12 hours: aws ram accept-resource-share-invitation.",
+		"Across accounts, accept the resource share within 12 hours: aws ram get-resource-share-invitations; aws ram accept-resource-share-invitation --resource-share-invitation-arn ARN.",
 	Source: guide + "apigateway-private-custom-domains",
 	Match:  means("domain-not-associated"),
 	Notes:  notes(),
@@ -216,7 +220,7 @@ var pathRules = []*probes.Rule{{
 	ID:     "request-unsigned",
 	Title:  "The method wants a signed request, and this one is not signed",
 	Means:  "A method whose authorization is AWS_IAM answers an unsigned request with Missing Authentication Token. So does API Gateway for a path, method or deployment that does not exist.",
-	Fix:    "aws apigateway get-method --rest-api-id API --resource-id ID --http-method METHOD --query authorizationType. If it is AWS_IAM, set sign: true in the target, and let callers sign: curl --aws-sigv4 'aws:amz:REGION:execute-api' --user KEY:SECRET.",
+	Fix:    "aws apigateway get-method --rest-api-id API --resource-id ID --http-method METHOD --query authorizationType. If it is AWS_IAM, set sign: true in the target, and let callers sign: curl --aws-sigv4 'aws:amz:REGION:execute-api' --user \"$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY\" -H \"x-amz-security-token: $AWS_SESSION_TOKEN\".",
 	Source: forbidden403,
 	Match:  means("request-unsigned"),
 	Notes:  notes(),
@@ -256,7 +260,7 @@ var pathRules = []*probes.Rule{{
 	ID:    "authorization-malformed",
 	Title: "The Authorization header is no signature, where one is expected",
 	Means: "API Gateway tried to read the header as a SigV4 signature and could not: the method's authorization is AWS_IAM and a bearer token or something else was sent, a proxy changed the header, or the VPC endpoint has a policy of its own, in which case bearer tokens were seen to be refused (AWS's documents say they count as anonymous).",
-	Fix: "Send what the method wants: aws apigateway get-method --query authorizationType. For a token, the method needs an authorizer. If the endpoint's policy is the reason (aws ec2 describe-vpc-endpoints --vpc-endpoint-ids VPCE_ID --query 'VpcEndpoints[].PolicyDocument'), go back to the default policy, " +
+	Fix: "Send what the method wants: aws apigateway get-method --rest-api-id API --resource-id ID --http-method METHOD --query authorizationType. For a token, the method needs an authorizer. If the endpoint's policy is the reason (aws ec2 describe-vpc-endpoints --vpc-endpoint-ids VPCE_ID --query 'VpcEndpoints[].PolicyDocument'), go back to the default policy, " +
 		"or let the token travel in another header and set it as the authorizer's identity source.",
 	Source: forbidden403 + "; " + guide + "apigateway-vpc-endpoint-policies; a published counter-example of June 2025",
 	Match:  means("authorization-malformed"),

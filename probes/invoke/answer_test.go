@@ -115,6 +115,58 @@ func TestWho(t *testing.T) {
 	}
 }
 
+// Nobody's policies were asked about a caller who did not say who it is.
+func TestAnonymousIsNobody(t *testing.T) {
+	t.Parallel()
+	const all = "resource-policy-silent resource-policy-denies endpoint-policy-silent endpoint-policy-denies identity-policy-silent identity-policy-denies organization-policy-denies authorizer-denies authorizer-policy-narrow caller-anonymous access-key-invalid"
+	for _, tt := range []struct {
+		name   string
+		target probes.Target
+		signed *Signature
+		want   string
+	}{
+		{"signed", probes.Target{}, &Signature{}, all},
+		{"an Authorization header of the caller's own", probes.Target{Headers: []probes.Header{{Name: "authorization", Value: "AWS4-HMAC-SHA256 Credential=x"}}}, nil, all},
+		{"anonymous", probes.Target{}, nil, "resource-policy-silent resource-policy-denies endpoint-policy-silent endpoint-policy-denies organization-policy-denies authorizer-denies authorizer-policy-narrow caller-anonymous"},
+	} {
+		a := &Answer{Status: 403, Who: RESTAPI, ErrorType: "AccessDeniedException", Signed: tt.signed}
+		match(a).enter(a, situation{&tt.target, probes.ViaPrivateDNS, a})
+		if got := strings.Join(a.Causes, " "); got != tt.want {
+			t.Errorf("%s: got  %s\nwant %s", tt.name, got, tt.want)
+		}
+	}
+}
+
+// What is not API Gateway for sure is not the private API, and be it friendly.
+func TestImpostors(t *testing.T) {
+	t.Parallel()
+	ok := func(header string) string { return "HTTP/1.1 200 OK\r\n" + header + "Content-Length: 5\r\n\r\nhello" }
+	private := func(w *world) { w.target.Kind, w.target.API = probes.PrivateAPI, "a1b2c3d4e5" }
+	generic := func(w *world) { w.target.Kind, w.target.API, w.target.Region = probes.CustomDomain, "", "" }
+	for _, tt := range []struct {
+		name   string
+		edit   func(*world)
+		answer string
+		want   probes.Outcome
+		causes string
+	}{
+		{"a load balancer's fixed response", private, ok("Server: awselb/2.0\r\n"), probes.Unexpected, "not-api-gateway"},
+		{"a proxy's page", private, ok("Via: 1.1 proxy.corp\r\n"), probes.Unexpected, "proxy-in-the-way"},
+		{"nothing tells", private, ok(""), probes.OK, ""},
+		{"the owner wants it so", func(w *world) { private(w); w.target.Expect.Body = "hello" }, ok("Via: 1.1 proxy.corp\r\n"), probes.OK, ""},
+		{"API Gateway by way of a proxy", private, ok("Via: 1.1 proxy.corp\r\nx-amzn-RequestId: 1\r\n"), probes.OK, ""},
+		{"any web server", generic, ok("Via: 1.1 varnish\r\nServer: awselb/2.0\r\n"), probes.OK, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			o := newWorld(t, says(tt.answer), tt.edit).call(t)
+			if got := strings.Join(Of(o).Causes, " "); o.Outcome != tt.want || got != tt.causes {
+				t.Errorf("%s %s (%v), want %s %s", o.Outcome, got, o.Err, tt.want, tt.causes)
+			}
+		})
+	}
+}
+
 func TestSkew(t *testing.T) {
 	t.Parallel()
 	sent := time.Date(2026, 11, 22, 3, 0, 0, 0, time.UTC)
@@ -152,8 +204,8 @@ func TestClock(t *testing.T) {
 		sure    probes.Certainty
 	}{
 		{expired, seconds(600), "clock-behind", probes.Certain},
-		{expired, seconds(10), "clock-behind", probes.Likely},
-		{expired, nil, "clock-behind", probes.Certain},
+		{expired, seconds(10), "clock-behind", probes.Possible},
+		{expired, nil, "clock-behind", probes.Likely},
 		{early, seconds(-600), "clock-ahead", probes.Certain},
 		{early, seconds(0), "clock-ahead", probes.Possible},
 		{early, nil, "clock-ahead", probes.Possible},

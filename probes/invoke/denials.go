@@ -127,17 +127,17 @@ var denials = []denial{
 		family: MissingToken, causes: missingTokens, source: k0},
 
 	// Signatures. Scope first: several of the texts may stand in one message.
-	{id: "D4", message: re(`Credential should be scoped (to a valid region|to correct service|with a valid terminator)|^Date in Credential scope does not match`),
+	{id: "D4", message: re(`Credential should be scoped (to a valid region|to correct service|with a valid terminator)`),
 		causes: []string{"signing-scope-wrong"}, certainty: probes.Certain, source: seen},
 	{id: "D1", errorTypes: signatureTypes, message: re(`^Signature expired\b`),
-		causes: []string{"clock-behind"}, certainty: probes.Certain, source: k0},
+		causes: []string{"clock-behind"}, certainty: probes.Likely, source: k0}, // certain with a Date header that agrees
 	{id: "D2", errorTypes: signatureTypes, message: re(`^Signature not yet current\b`),
 		causes: []string{"clock-ahead"}, certainty: probes.Possible, source: "the wording of other AWS services"},
 	{id: "D3", errorTypes: signatureTypes, message: re(`^The request signature we calculated does not match the signature you provided`),
 		causes: []string{"signature-mismatch"}, certainty: probes.Certain, source: k0},
 	{id: "C1", errorTypes: partialTypes, message: re(`Authorization header requires ('Credential'|'Signature'|'SignedHeaders'|existence of)|key=value pair|^Authorization header cannot be empty`),
 		family: Malformed, causes: malformedSet, source: k0},
-	{id: "C1", message: re(`^Date must be in ISO-8601|must be a 'SignedHeader'|^Unsupported AWS 'algorithm'|^Credential must have exactly 5 |^AWS query-string parameters must include`),
+	{id: "C1", message: re(`^Date must be in ISO-8601|must be a 'SignedHeader'|^Unsupported AWS 'algorithm'|^Credential must have exactly 5 |^AWS query-string parameters must include|^Date in Credential scope does not match`),
 		causes: []string{"authorization-malformed"}, certainty: probes.Certain, source: "the wording of other AWS services"},
 
 	// 403 without a reason.
@@ -182,10 +182,13 @@ var denials = []denial{
 
 	// HTTP APIs, which give no error types.
 	{id: "http-403", who: HTTPAPI, status: []int{403}, message: re(`^Forbidden$`), causes: httpForbidden, family: Forbidden, source: k0},
-	{id: "http-401", who: HTTPAPI, status: []int{401}, causes: []string{"authorizer-unauthorized"}, certainty: probes.Likely, source: guide + "http-api-jwt-authorizer"},
+	{id: "http-401", who: HTTPAPI, status: []int{401}, message: re(`^Unauthorized$`), causes: []string{"authorizer-unauthorized"}, certainty: probes.Likely, source: guide + "http-api-jwt-authorizer"},
 	{id: "http-404", who: HTTPAPI, status: []int{404}, message: re(`^Not Found$`), causes: absent, source: "general knowledge of HTTP APIs"},
-	{id: "http-429", who: HTTPAPI, status: []int{429}, causes: []string{"throttled"}, certainty: probes.Likely, source: guide + "http-api-throttling"},
-	{id: "http-5xx", who: HTTPAPI, status: []int{500, 502, 503, 504}, causes: []string{"integration-failed"}, certainty: probes.Likely, source: "general knowledge of HTTP APIs"},
+	{id: "http-429", who: HTTPAPI, status: []int{429}, message: re(`^Too Many Requests$`), causes: []string{"throttled"}, certainty: probes.Likely, source: guide + "http-api-throttling"},
+	{id: "http-5xx", who: HTTPAPI, status: []int{500, 502, 503, 504}, message: re(`(?i)^(Internal Server Error|Service Unavailable|Bad Gateway|Gateway Timeout|Endpoint request timed out)$`),
+		causes: []string{"integration-failed"}, certainty: probes.Likely, source: "general knowledge of HTTP APIs"},
+	{id: "http-backend", who: HTTPAPI, status: []int{401, 403}, meets: ownWords, causes: []string{"backend-denied"}, certainty: probes.Likely, source: "general knowledge of HTTP APIs"},
+	{id: "http-backend", who: HTTPAPI, meets: func(a *Answer) bool { return a.Status >= 500 && ownWords(a) }, causes: []string{"backend-error"}, certainty: probes.Likely, source: "general knowledge of HTTP APIs"},
 
 	// Gateway responses with customized bodies: the error type alone is left.
 	{id: "A", errorTypes: accessTypes, causes: accessSet, family: Named, source: guide + "supported-gateway-response-types"},
@@ -205,6 +208,10 @@ var denials = []denial{
 	{id: "G1", who: Backend, status: []int{401, 403}, causes: []string{"backend-denied"}, certainty: probes.Likely, source: k0},
 	{id: "backend", who: Backend, meets: func(a *Answer) bool { return a.Status >= 500 }, causes: []string{"backend-error"}, certainty: probes.Likely, source: seen},
 }
+
+// ownWords reports whether the answer has a body, and so was not made up by an
+// HTTP API itself, all of whose words are known.
+func ownWords(a *Answer) bool { return a.Size > 0 }
 
 func failed(a *Answer) bool { return a.Status >= 400 }
 
@@ -269,7 +276,7 @@ func (d *denial) enter(a *Answer, s situation) {
 	a.Denial, a.Family, a.Certainty = d.id, d.family, d.certainty
 	a.Causes = nil
 	for _, cause := range d.causes {
-		if s.admits(cause) {
+		if s.admits(cause) && !(d.message == nil && s.nobody() && slices.Contains(somebody, cause)) {
 			a.Causes = append(a.Causes, cause)
 		}
 	}
@@ -293,9 +300,7 @@ func (s situation) admits(cause string) bool {
 		return true // a saved answer, of whose request nothing is known
 	}
 	switch cause {
-	case "stage-not-found":
-		return s.Stage != "" && !domain
-	case "default-endpoint-disabled", "host-not-recognized", "public-api-captured", "api-not-found":
+	case "stage-not-found", "default-endpoint-disabled", "host-not-recognized", "public-api-captured", "api-not-found":
 		return !domain
 	case "strict-endpoint-access":
 		return s.via == probes.ViaEndpoint // elsewhere SNI and Host agree
@@ -311,6 +316,17 @@ func (s situation) admits(cause string) bool {
 		return domain && strings.Trim(s.answer.Path, "/") != ""
 	}
 	return true
+}
+
+// somebody are the causes that only a caller who says who it is can meet. Where
+// a message names the caller, it did.
+var somebody = []string{"identity-policy-silent", "identity-policy-denies", "access-key-invalid"}
+
+// nobody reports whether our own request said nothing of who sends it. Of a
+// saved one that is not known: browsers leave it out.
+func (s situation) nobody() bool {
+	own := slices.ContainsFunc(s.Headers, func(h probes.Header) bool { return canonical(h.Name) == "Authorization" })
+	return s.answer.Signed == nil && s.answer.origin.target == nil && !own
 }
 
 // nameless reports whether nothing in the request named an API: it went to the
@@ -336,8 +352,8 @@ func (a *Answer) byClock() {
 		a.Causes, a.Certainty = []string{"clock-ahead"}, probes.Certain
 	case len(a.Causes) > 1:
 		a.Causes = slices.DeleteFunc(a.Causes, func(c string) bool { return strings.HasPrefix(c, "clock-") })
-	case a.Certainty == probes.Certain:
-		a.Certainty = probes.Likely // the message says so, the Date header does not
+	case len(a.Causes) == 1:
+		a.Certainty = probes.Possible // the message says so, the Date header does not: the request was late, or sent again
 	}
 }
 

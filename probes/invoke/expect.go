@@ -18,6 +18,7 @@ type expectation struct {
 	probes.Expect
 	body      *regexp.Regexp
 	recognize []recognizer
+	private   bool // the target is a private API, which API Gateway answers for and nobody else
 }
 
 type recognizer struct {
@@ -27,7 +28,7 @@ type recognizer struct {
 }
 
 func newExpectation(t *probes.Target) (*expectation, error) {
-	e := &expectation{Expect: t.Expect}
+	e := &expectation{Expect: t.Expect, private: t.Kind == probes.PrivateAPI}
 	var err error
 	if t.Expect.Body != "" {
 		if e.body, err = regexp.Compile(t.Expect.Body); err != nil {
@@ -77,6 +78,10 @@ func (e *expectation) judge(a *Answer, r *reply) (probes.Outcome, error) {
 		}
 		return statusOutcome(a), fmt.Errorf("%s", a.short())
 	}
+	if cause := e.impostor(a); cause != "" {
+		a.Causes, a.Certainty = []string{cause}, probes.Likely
+		return probes.Unexpected, fmt.Errorf("%s, answered by: %s", a.short(), a.Who)
+	}
 	if err := e.checkBody(r.body); err != nil {
 		a.Causes, a.Certainty, a.Family = []string{"body-unexpected"}, probes.Certain, ""
 		a.Denial = ""
@@ -94,6 +99,19 @@ func (e *expectation) accepts(a *Answer) bool {
 	}
 	recognized := a.Denial == "recognized"
 	return a.Status >= 200 && a.Status < 300 && a.WAFAction == "" && !recognized
+}
+
+// impostor names what answers well in API Gateway's place, such as a proxy's
+// page to log in. Whoever says what a good answer looks like knows better.
+func (e *expectation) impostor(a *Answer) string {
+	switch {
+	case !e.private || len(e.Status) > 0 || e.body != nil || len(e.JSON) > 0:
+	case a.Who == LoadBalancer || a.Who == CloudFront:
+		return "not-api-gateway"
+	case a.Who == Proxy:
+		return "proxy-in-the-way"
+	}
+	return ""
 }
 
 func statusOutcome(a *Answer) probes.Outcome {

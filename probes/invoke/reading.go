@@ -1,6 +1,7 @@
 package invoke
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
 	"regexp"
@@ -28,6 +29,9 @@ func fill(a *Answer, r *reply, secrets []string) {
 	message := message(r.body)
 	a.Message = scrub(message, maxMessage)
 	a.Who = who(r, message)
+	if a.Who == Proxy && a.Host != "" && !a.expectsGateway && !forwards(r.status, r.header, strings.ToLower(a.Server)) {
+		a.Who = Unknown // reverse proxies before a web server show themselves, too
+	}
 	if message == "" && (r.status < 200 || r.status >= 300) {
 		a.Body = excerptOf(r, secrets)
 	}
@@ -67,7 +71,7 @@ func message(body []byte) string {
 	var b struct {
 		Message any `json:"message"` // encoding/json does not mind the case
 	}
-	if json.Unmarshal(body, &b) != nil {
+	if json.NewDecoder(bytes.NewReader(body)).Decode(&b) != nil {
 		return ""
 	}
 	s, _ := b.Message.(string)
@@ -115,15 +119,22 @@ func gatewayWords(message string) bool {
 	return false
 }
 
-// isProxy reports whether a forward proxy or a firewall shows itself.
+// isProxy reports whether a forward proxy or a firewall shows itself. Where
+// API Gateway is expected, there is no other proxy.
 func isProxy(status int, h http.Header, server string) bool {
+	return forwards(status, h, server) || strings.Contains(server, "proxy") ||
+		h.Get("Via") != "" && !strings.Contains(strings.ToLower(h.Get("Via")), "cloudfront")
+}
+
+// forwards reports whether it is a forward proxy for sure.
+func forwards(status int, h http.Header, server string) bool {
 	if status == http.StatusProxyAuthRequired || h.Get("Proxy-Authenticate") != "" || h.Get("Proxy-Connection") != "" || h.Get("X-Squid-Error") != "" || h.Get("Proxy-Agent") != "" {
 		return true
 	}
-	for _, name := range []string{"squid", "zscaler", "bluecoat", "proxy", "fortigate", "forcepoint", "mcafee", "tinyproxy", "envoy-egress"} {
+	for _, name := range []string{"squid", "zscaler", "bluecoat", "fortigate", "forcepoint", "mcafee", "tinyproxy", "envoy-egress"} {
 		if strings.Contains(server, name) {
 			return true
 		}
 	}
-	return h.Get("Via") != "" && !strings.Contains(strings.ToLower(h.Get("Via")), "cloudfront")
+	return false
 }

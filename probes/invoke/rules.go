@@ -20,7 +20,7 @@ var callerRules = []*probes.Rule{{
 		"so this says nothing about the API: it is the agent's own trouble, and callers on the same machine most likely share it.",
 	Fix: "Look at the source in the notes. On EC2 give the instance a role (aws ec2 associate-iam-instance-profile) and, for containers, a hop limit of 2: " +
 		"aws ec2 modify-instance-metadata-options --instance-id ID --http-tokens required --http-put-response-hop-limit 2. On ECS set taskRoleArn; on EKS bind the service account to a role. " +
-		"With web identity (IRSA) in an isolated VPC, create an interface endpoint for com.amazonaws.REGION.sts: aws ec2 create-vpc-endpoint --vpc-endpoint-type Interface --service-name com.amazonaws.REGION.sts.",
+		"With web identity (IRSA) in an isolated VPC, create an interface endpoint for STS: aws ec2 create-vpc-endpoint --vpc-endpoint-type Interface --vpc-id VPC --subnet-ids SUBNET --security-group-ids SG --service-name com.amazonaws.REGION.sts.",
 	Source: "AWS SDKs and Tools Reference Guide, standardized-credentials; EC2 User Guide, configuring-instance-metadata-options",
 	Match:  credentialsMissing,
 	Notes: told(func(_ probes.Evidence, _ probes.Observation, a *Answer) string {
@@ -62,7 +62,7 @@ var callerRules = []*probes.Rule{{
 }, {
 	ID:     "clock-behind",
 	Title:  "The local clock is slow, so signatures arrive expired",
-	Means:  "A signature is good for five minutes around the time it states, by AWS's clock. This machine's clock is further behind than that (or the request took that long from signing to arriving), so every signed request is refused.",
+	Means:  "A signature is good for five minutes around the time it states, by AWS's clock. This machine's clock is further behind than that, so every signed request is refused. A request that took that long to arrive, or that was signed once and is sent again (a copied curl command, a saved Authorization header), is answered the same.",
 	Fix:    "Set the clock right: chronyc tracking, chronyc makestep; on EC2 use the Amazon Time Sync Service (server 169.254.169.123 prefer iburst in /etc/chrony.conf). For containers it is the host's clock.",
 	Source: k0 + "; IAM User Guide, reference_sigv (five minutes)",
 	Match:  means("clock-behind"),
@@ -87,7 +87,7 @@ var callerRules = []*probes.Rule{{
 	ID:     "signing-scope-wrong",
 	Title:  "The signature is scoped to the wrong region or service",
 	Means:  "A signature names the region and the service that it is for. This one names others than those of the API that received it: the region of the target is not the API's, or the caller signs for another service than execute-api.",
-	Fix:    "Set the target's region to that of the API (it is part of its default name: {api}.execute-api.{region}.amazonaws.com), and in callers sign for service execute-api: curl --aws-sigv4 'aws:amz:REGION:execute-api' --user KEY:SECRET. For a custom domain: aws apigateway get-domain-name --domain-name NAME --query regionalDomainName.",
+	Fix:    "Set the target's region to that of the API (it is part of its default name: {api}.execute-api.{region}.amazonaws.com), and in callers sign for service execute-api: curl --aws-sigv4 'aws:amz:REGION:execute-api' --user \"$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY\" -H \"x-amz-security-token: $AWS_SESSION_TOKEN\". For a custom domain: aws apigateway get-domain-name --domain-name NAME --query regionalDomainName.",
 	Source: "Signature Version 4 in the IAM User Guide, reference_sigv; transcripts of answers seen",
 	Match:  means("signing-scope-wrong"),
 	Notes:  notes(told(signedAs), Logs),
@@ -154,7 +154,7 @@ var gatewayRules = []*probes.Rule{{
 var backendRules = []*probes.Rule{{
 	ID:     "backend-denied",
 	Title:  "The backend behind the API denies the request",
-	Means:  "The answer came through API Gateway without an error type, so API Gateway let the request pass and what is behind it refused. (A gateway response customized beyond recognition looks the same.)",
+	Means:  "The answer came through API Gateway without an error type (an HTTP API: with words that are not its own), so API Gateway let the request pass and what is behind it refused. (A gateway response customized beyond recognition looks the same.)",
 	Fix:    "Read the backend's own log and authorization. If it is a customized gateway response (aws apigateway get-gateway-responses --rest-api-id API), teach the agent what it means under recognize.",
 	Source: k0 + "; inferred from the missing x-amzn-errortype",
 	Match:  means("backend-denied"),
@@ -162,7 +162,7 @@ var backendRules = []*probes.Rule{{
 }, {
 	ID:     "backend-error",
 	Title:  "The backend behind the API fails",
-	Means:  "The answer came through API Gateway without an error type: the request passed every check, and the backend, or the VPC link to it, answered with an error or was not available.",
+	Means:  "The answer came through API Gateway without an error type (an HTTP API: with words that are not its own): the request passed every check, and the backend, or the VPC link to it, answered with an error or was not available.",
 	Fix:    "Read the backend's log for the request (X-Amzn-Trace-Id joins them). For a VPC link look at the load balancer's targets: aws elbv2 describe-target-health --target-group-arn ARN; aws apigateway get-vpc-links.",
 	Source: guide + "api-gateway-integration-settings; inferred from the missing x-amzn-errortype",
 	Match:  means("backend-error"),
@@ -171,7 +171,7 @@ var backendRules = []*probes.Rule{{
 	ID:     "integration-failed",
 	Title:  "API Gateway cannot use the method's integration",
 	Means:  "The request passed every check, and then API Gateway could not call the integration or could not use its answer: it may not invoke the function, a mapping fails, a proxy integration's answer has the wrong shape, or the VPC link does not reach the backend.",
-	Fix:    "The execution log names it. Permission: aws lambda get-policy --function-name FUNCTION, aws lambda add-permission --principal apigateway.amazonaws.com --source-arn arn:aws:execute-api:REGION:ACCOUNT:API/*. Shape: a proxy integration must return {\"statusCode\":200,\"headers\":{},\"body\":\"...\"}. Network: aws apigateway get-vpc-link, aws elbv2 describe-target-health.",
+	Fix:    "The execution log names it. Permission: aws lambda get-policy --function-name FUNCTION, aws lambda add-permission --function-name FUNCTION --statement-id apigateway --action lambda:InvokeFunction --principal apigateway.amazonaws.com --source-arn arn:aws:execute-api:REGION:ACCOUNT:API/*. Shape: a proxy integration must return {\"statusCode\":200,\"headers\":{},\"body\":\"...\"}. Network: aws apigateway get-vpc-link, aws elbv2 describe-target-health.",
 	Source: guide + "handle-errors-in-lambda-integration; supported-gateway-response-types (INTEGRATION_FAILURE, API_CONFIGURATION_ERROR)",
 	Match:  means("integration-failed"),
 	Notes:  Logs,
@@ -179,7 +179,7 @@ var backendRules = []*probes.Rule{{
 	ID:     "integration-timeout",
 	Title:  "The backend does not answer within API Gateway's own limit",
 	Means:  "The request passed every check, and the integration took longer than its timeout, 29 seconds unless changed. The path to the API is fine; the backend is slow or hangs.",
-	Fix:    "Look at the backend's duration and what it waits for (IntegrationLatency in CloudWatch). The limit is aws apigateway get-integration --query timeoutInMillis, and can be raised for Regional and private APIs by a quota request.",
+	Fix:    "Look at the backend's duration and what it waits for (IntegrationLatency in CloudWatch). The limit is aws apigateway get-integration --rest-api-id API --resource-id ID --http-method METHOD --query timeoutInMillis, and can be raised for Regional and private APIs by a quota request.",
 	Source: guide + "supported-gateway-response-types (INTEGRATION_TIMEOUT); limits",
 	Match:  means("integration-timeout"),
 	Notes:  Logs,
@@ -196,12 +196,12 @@ var answerRules = []*probes.Rule{{
 		if a.Status == 0 {
 			return o.Err.Error()
 		}
-		return fmt.Sprintf("status %d, Server %q: %s", a.Status, a.Server, a.Body)
+		return excerpt(probes.Evidence{}, o, a)
 	}),
 }, {
 	ID:     "proxy-in-the-way",
 	Title:  "A forward proxy or firewall answers instead of the API",
-	Means:  "The answer bears the marks of a proxy (Via, Proxy-Authenticate, its own Server header). The request never reached API Gateway: the proxy ends TLS with an authority that is trusted here, and refuses.",
+	Means:  "The answer bears the marks of a proxy (Via, Proxy-Authenticate, its own Server header). The request never reached API Gateway: the proxy ends TLS with an authority that is trusted here, and answers by itself.",
 	Fix:    "Exempt the API's names from the proxy: NO_PROXY=.execute-api.REGION.amazonaws.com,.vpce.amazonaws.com for callers, and an exception from TLS inspection in the proxy or firewall. Traffic to a VPC endpoint needs no proxy.",
 	Source: k0 + " (consider the source of the error)",
 	Match:  means("proxy-in-the-way"),

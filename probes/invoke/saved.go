@@ -134,7 +134,9 @@ func (e *exchanged) origin() origin {
 	}
 	if e.addr.IsValid() {
 		o.addr = netip.AddrPortFrom(e.addr, 443)
-		if o.via == probes.ViaDomain && e.addr.IsPrivate() {
+		// Whether an API is a private one its name does not say, so whoever
+		// answered at a public address may well be in charge.
+		if o.via != probes.ViaDomain || e.addr.IsPrivate() {
 			t.Endpoint.Addresses = []netip.Addr{e.addr}
 		}
 	}
@@ -230,11 +232,30 @@ type curlParser struct {
 	cert    bool       // in which the server asked for a certificate
 }
 
+// What curl says of its progress, on the same standard error as everything
+// else: a line that it writes over and over, so that other lines begin or end
+// with it.
+const meterText = `\r?[ 0-9.kMGTP]{24,}(?:[-0-9]+:[-0-9]{2}:[-0-9]{2} +){3}[0-9.]+[kMGTP]?`
+
+var (
+	meterLine  = regexp.MustCompile(`(?m)^(?: +% Total +% Received.*| +Dload +Upload.*|(?:` + meterText + `)+)\r?\n`)
+	meterFirst = regexp.MustCompile(`(?m)^(?:` + meterText + `)+`)
+	meterLast  = regexp.MustCompile(`(?m)(?:` + meterText + `)+\r?$`)
+)
+
+// withoutMeter takes curl's progress out of its output.
+func withoutMeter(text string) string {
+	for _, meter := range []*regexp.Regexp{meterLine, meterFirst, meterLast} {
+		text = meter.ReplaceAllString(text, "")
+	}
+	return text
+}
+
 // parseCurl reads the output of curl -i, curl -v, or both. Answers that only
 // precede another, such as a proxy's to CONNECT, are left out.
 func parseCurl(text string) []*exchanged {
 	p := &curlParser{now: newExchanged()}
-	for line := range strings.Lines(text) {
+	for line := range strings.Lines(withoutMeter(text)) {
 		p.line(strings.TrimRight(line, "\r\n"))
 	}
 	p.finish()
