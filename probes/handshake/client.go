@@ -93,6 +93,7 @@ func (c *Client) Shake(ctx context.Context, conn net.Conn, lane probes.Lane, v V
 	w := &wire{Conn: conn, bell: &bell{}}
 	t := tls.Client(w, a.config(w.bell))
 	err := t.HandshakeContext(ctx)
+	a.detail.Segments = w.look()
 	o.Phases = since(a.start)
 	o.Outcome, o.Err = a.conclude(w, t.ConnectionState(), err)
 	o.Values = values(a.detail)

@@ -8,6 +8,7 @@ import (
 
 	"vpcprobe/probes"
 	"vpcprobe/probes/identify"
+	"vpcprobe/probes/trace"
 )
 
 // A Detail is what a handshake showed. Its foreign text is scrubbed.
@@ -39,6 +40,12 @@ type Detail struct {
 	// Unprompted says that after a cut before the first byte another
 	// connection, on which nothing was said, was cut as well.
 	Unprompted bool `json:"cut_unprompted,omitempty"`
+
+	// Segments is what the kernel knew of the connection's segments when the
+	// handshake ended: the largest that were sent, the path MTU it believes in,
+	// and what was lost. It costs nothing, and a handshake that timed out with
+	// a gap before its largest segment met a path that loses large packets.
+	Segments *trace.Segments `json:"segments,omitempty"`
 
 	at time.Time // when the handshake began
 	// hello is the version in the server hello, 0 if none came: it is known

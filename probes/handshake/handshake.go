@@ -27,6 +27,7 @@ var Kind = probes.Kind{
 	Per:     probes.PerLane,
 	Metrics: []*probes.Metric{identify.NotAfter, certRequested, tlsInfo},
 	Rules:   Rules,
+	Refine:  Refine,
 	New:     newKind,
 }
 

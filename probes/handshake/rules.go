@@ -19,7 +19,7 @@ import (
 var Rules = []*probes.Rule{
 	notSpoken, versionRefused, cut, stalled, broken,
 	untrusted, wrongName, expired, expiring,
-	required, rejected, notAsked, refused,
+	required, rejected, notAsked, refused, copyDiffers,
 }
 
 // The documents that the rules rest on.
@@ -118,6 +118,11 @@ var stalled = &probes.Rule{
 		}))
 	},
 	Notes: perLane(func(_ probes.Evidence, _ probes.Observation, d *Detail) string {
+		if d.Segments != nil {
+			if direction, ok := d.Segments.Missing(); ok {
+				return fmt.Sprintf("full segments are lost in the direction %s while smaller ones pass (%s): the path loses large packets", direction, d.Segments)
+			}
+		}
 		if d.BytesRead == 0 {
 			return "not one byte came back"
 		}

@@ -45,6 +45,56 @@ var rejected = &probes.Rule{
 	Notes: notesClient,
 }
 
+var copyDiffers = &probes.Rule{
+	ID:    "truststore-copy-differs",
+	Title: "The server accepts the client certificate, and by the copy of the truststore it should not",
+	Means: "The server asked for the client certificate, got it and let the request pass. So it goes by another truststore than the file that the target names: " +
+		"the copy is out of date, or what asks is no API Gateway but a load balancer or proxy, whose rules are others. Callers are not affected; what this target judges by is.",
+	Fix: "Fetch the truststore in use: `aws apigateway get-domain-name --domain-name NAME --query mutualTlsAuthentication` names it, `aws s3 cp s3://BUCKET/KEY bundle.pem` gets it; " +
+		"for an Application Load Balancer `aws elbv2 get-trust-store-ca-certificates-bundle --trust-store-arn ARN`. Or take client_certificate.truststore out of the target.",
+	Source:   mutualTLS,
+	Severity: probes.Warning,
+	Match: func(seen probes.Evidence) (probes.Certainty, []probes.Observation) {
+		if !accepted(seen) {
+			return probes.No, nil
+		}
+		for _, r := range identify.Refutable() {
+			if sure, because := r.Match(seen); sure != probes.No {
+				return probes.Certain, because
+			}
+		}
+		return probes.No, nil
+	},
+	Notes: func(seen probes.Evidence, because []probes.Observation) []string {
+		var notes []string
+		for _, o := range because {
+			notes = append(notes, "by the copy: "+o.Err.Error())
+		}
+		return notes
+	},
+}
+
+// Refine drops what the truststore's copy says of the client certificate where
+// the server has shown that it goes by another one. See [probes.Kind].
+func Refine(seen probes.Evidence, found []probes.Finding) []probes.Finding {
+	if !accepted(seen) {
+		return found
+	}
+	return slices.DeleteFunc(found, func(f probes.Finding) bool { return slices.Contains(identify.Refutable(), f.Rule) })
+}
+
+// accepted reports whether a server that asked for the client certificate, and
+// got it, let a request pass. Its refusals are 401, 403 and a cut.
+func accepted(seen probes.Evidence) bool {
+	passed := seen.Ended(next, probes.OK, probes.NotFound, probes.Throttled, probes.ClientError, probes.ServerError)
+	return slices.ContainsFunc(passed, func(o probes.Observation) bool {
+		return slices.ContainsFunc(seen.Of(name), func(h probes.Observation) bool {
+			d := Of(h)
+			return h.Via == o.Via && h.Addr == o.Addr && d != nil && d.Asked && d.Sent
+		})
+	})
+}
+
 // missesCertificate: the server asked, had nothing, and ended it.
 func missesCertificate(o probes.Observation, d *Detail) bool {
 	return d.Asked && !d.Sent && (isCut(o) || o.Outcome == probes.Rejected && concernsCertificate(d))

@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"vpcprobe/probes"
+	"vpcprobe/probes/trace"
 )
 
 // A wire is the connection below TLS. It counts what comes and remembers how
@@ -19,6 +20,27 @@ type wire struct {
 	bell *bell
 	read int64
 	head []byte
+
+	looking  sync.Mutex
+	segments *trace.Segments
+}
+
+// look returns what the kernel knows of the connection's segments: how it was
+// when it was first asked, which is at the latest before the connection closes.
+// Where the library gives up a handshake it closes at once.
+func (w *wire) look() *trace.Segments {
+	w.looking.Lock()
+	defer w.looking.Unlock()
+	if s, ok := trace.ReadSegments(w.Conn); ok && w.segments == nil {
+		w.segments = &s
+	}
+	return w.segments
+}
+
+// Close closes the connection.
+func (w *wire) Close() error {
+	w.look()
+	return w.Conn.Close()
 }
 
 // maxHead is enough for a server hello's version and for a line of text.

@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"time"
 )
 
 // Passage says whether full segments get through in one direction.
@@ -205,14 +204,14 @@ func (r *MTUResult) directions() string {
 // (TCP_INFO). It costs nothing to read, so every TLS handshake that takes too
 // long can be asked whether large segments are what is missing.
 type Segments struct {
-	MSS         int           `json:"mss"`          // largest segment sent
-	PathMTU     int           `json:"path_mtu"`     // what the kernel believes
-	RTT         time.Duration `json:"rtt"`          //
-	Acked       int           `json:"acked"`        // bytes of ours that arrived in order
-	Sacked      int           `json:"sacked"`       // segments of ours that arrived behind a gap
-	Retransmits int           `json:"retransmits"`  // of ours
-	Received    int           `json:"received"`     // bytes that arrived in order
-	OutOfOrder  int           `json:"out_of_order"` // segments that arrived behind a gap
+	MSS         int          `json:"mss"`          // largest segment sent
+	PathMTU     int          `json:"path_mtu"`     // what the kernel believes
+	RTT         Milliseconds `json:"rtt_ms"`       // as the kernel has smoothed it
+	Acked       int          `json:"acked"`        // bytes of ours that arrived in order
+	Sacked      int          `json:"sacked"`       // segments of ours that arrived behind a gap
+	Retransmits int          `json:"retransmits"`  // of ours
+	Received    int          `json:"received"`     // bytes that arrived in order
+	OutOfOrder  int          `json:"out_of_order"` // segments that arrived behind a gap
 }
 
 // Missing says in which direction the first segment, a full one, keeps being

@@ -196,7 +196,7 @@ func helloOf(serverName string, bytes int) *tls.Config {
 // is done, or until the same segment has been missing for two round trips.
 func watch(conn net.Conn, first Segments, done <-chan error) (d Direction, missing bool, err error) {
 	const stuck = 8 // looks in a row
-	tick := time.NewTicker(max(first.RTT/4, 2*time.Millisecond))
+	tick := time.NewTicker(max(time.Duration(first.RTT)/4, 2*time.Millisecond))
 	defer tick.Stop()
 	for seen := 0; seen < stuck; {
 		select {
@@ -236,7 +236,7 @@ func ReadSegments(conn net.Conn) (Segments, bool) {
 		return Segments{}, false
 	}
 	return Segments{
-		MSS: int(info.Snd_mss), PathMTU: int(info.Pmtu), RTT: time.Duration(info.Rtt) * time.Microsecond,
+		MSS: int(info.Snd_mss), PathMTU: int(info.Pmtu), RTT: Milliseconds(time.Duration(info.Rtt) * time.Microsecond),
 		Acked:  int(max(info.Bytes_acked, 1) - 1), // it counts the SYN
 		Sacked: int(info.Sacked), Retransmits: int(info.Total_retrans),
 		Received: int(info.Bytes_received), OutOfOrder: int(info.Rcv_ooopack),
