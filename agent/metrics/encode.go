@@ -80,22 +80,22 @@ func (s *samples) histogram(buckets []uint64, sum float64, labels ...string) {
 
 // reading adds a reading of a kind's own metric, with the labels that the
 // observation fills in.
-func (s *samples) reading(target string, m *probes.Metric, o *probes.Observation, own []string, v float64) {
+func (s *samples) reading(target string, m *probes.Metric, o about, own []string, v float64) {
 	var array [12]string
 	labels := append(array[:0], target)
 	for _, l := range m.Labels {
 		value := ""
 		switch l {
 		case "kind":
-			value = o.Kind
+			value = o.kind
 		case "via":
-			value = string(o.Via)
+			value = string(o.via)
 		case "name":
-			value = o.Name
+			value = o.name
 		case "resolver":
-			value = o.Resolver
+			value = o.resolver
 		case "address":
-			value = s.address(o.Addr)
+			value = s.address(o.addr)
 		default:
 			if len(own) > 0 {
 				value, own = own[0], own[1:]

@@ -82,7 +82,7 @@ func declared(m *probes.Metric, kind string) *family {
 		f.ofTarget = func(s *state, out *samples) {
 			for i := range s.counters {
 				if c := &s.counters[i]; c.metric == m {
-					out.reading(s.target, m, &c.about, c.labels, c.sum)
+					out.reading(s.target, m, c.about, c.labels, c.sum)
 				}
 			}
 		}
@@ -94,7 +94,7 @@ func declared(m *probes.Metric, kind string) *family {
 			for i := range obs {
 				for _, v := range obs[i].Values {
 					if v.Metric == m {
-						out.reading(s.target, m, &obs[i], v.Labels, v.V)
+						out.reading(s.target, m, aboutOf(&obs[i]), v.Labels, v.V)
 					}
 				}
 			}

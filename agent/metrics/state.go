@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -77,9 +78,19 @@ type failures struct {
 type counter struct {
 	metric *probes.Metric
 	labels []string
-	about  probes.Observation // whom it concerns; holds no more than labels need
+	about  about
 	sum    float64
 }
+
+// An about is whom a reading concerns: what labels are filled in from. There is
+// one for each counter of each target, so it is no whole observation.
+type about struct {
+	kind, name, resolver string
+	via                  probes.Via
+	addr                 netip.AddrPort
+}
+
+func aboutOf(o *probes.Observation) about { return about{o.Kind, o.Name, o.Resolver, o.Via, o.Addr} }
 
 // A cleared finding was there and is not any more.
 type cleared struct {
@@ -142,7 +153,7 @@ func (s *state) failed(o probes.Observation) {
 }
 
 func (s *state) sumUp(o probes.Observation, v probes.Value) {
-	about := probes.Observation{Kind: o.Kind, Via: o.Via, Name: o.Name, Addr: o.Addr, Resolver: o.Resolver}
+	about := aboutOf(&o)
 	for i := range s.counters {
 		c := &s.counters[i]
 		if c.metric == v.Metric && slices.Equal(c.labels, v.Labels) && sameLabels(v.Metric, c.about, about) {
@@ -155,11 +166,11 @@ func (s *state) sumUp(o probes.Observation, v probes.Value) {
 
 // sameLabels reports whether the labels of m that observations fill in are the
 // same for both.
-func sameLabels(m *probes.Metric, o, p probes.Observation) bool {
+func sameLabels(m *probes.Metric, o, p about) bool {
 	for _, l := range m.Labels {
 		switch {
-		case l == "kind" && o.Kind != p.Kind, l == "via" && o.Via != p.Via, l == "name" && o.Name != p.Name,
-			l == "resolver" && o.Resolver != p.Resolver, l == "address" && o.Addr.Addr() != p.Addr.Addr():
+		case l == "kind" && o.kind != p.kind, l == "via" && o.via != p.via, l == "name" && o.name != p.name,
+			l == "resolver" && o.resolver != p.resolver, l == "address" && o.addr.Addr() != p.addr.Addr():
 			return false
 		}
 	}
@@ -169,11 +180,11 @@ func sameLabels(m *probes.Metric, o, p probes.Observation) bool {
 // forgetLanes drops counters of addresses that the evidence no longer knows.
 func (s *state) forgetLanes(seen probes.Evidence) {
 	s.counters = slices.DeleteFunc(s.counters, func(c counter) bool {
-		if !slices.Contains(c.metric.Labels, "address") || !c.about.Addr.IsValid() {
+		if !slices.Contains(c.metric.Labels, "address") || !c.about.addr.IsValid() {
 			return false
 		}
 		for o := range seen.All() {
-			if o.Addr == c.about.Addr {
+			if o.Addr == c.about.addr {
 				return false
 			}
 		}
