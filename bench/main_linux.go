@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -36,7 +37,7 @@ func report(err error) int {
 func run() int {
 	layers := flag.String("layers", "", "the layers to measure, separated by commas: dns, tcp, tls, https, walk; all of them unless given")
 	quick := flag.Bool("quick", false, "two minutes instead of fifteen: fewer figures, shorter windows")
-	binary := flag.String("vpcprobe", "", "the agent's `PATH`; built from this module unless given")
+	binary := flag.String("vpcprobe", "", "the agent's `PATH`; built from this module as a release unless given")
 	other := flag.String("blackbox", "", "`PATH` of blackbox_exporter, or none; the one in PATH, if any, unless given")
 	only := flag.String("only", "", "the measurements to make, separated by commas: "+strings.Join(names(), ", "))
 	flag.Parse()
@@ -50,8 +51,8 @@ func run() int {
 	defer os.RemoveAll(folder)
 	if *binary == "" { // built outside, where the build cache and perhaps a network are
 		*binary = filepath.Join(folder, "vpcprobe")
-		if out, err := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", *binary, "vpcprobe").CombinedOutput(); err != nil {
-			return report(fmt.Errorf("build the agent: %w\n%s", err, out))
+		if err := build(*binary); err != nil {
+			return report(err)
 		}
 		os.Args = append(os.Args, "-vpcprobe", *binary)
 	}
@@ -65,19 +66,23 @@ func run() int {
 	if *only != "" {
 		b.only = strings.Split(*only, ",")
 	}
-	if path := cmpOr(*other, found("prometheus-blackbox-exporter"), found("blackbox_exporter")); path != "" && path != "none" {
+	if path := cmp.Or(*other, found("prometheus-blackbox-exporter"), found("blackbox_exporter")); path != "" && path != "none" {
 		b.peers = append(b.peers, blackbox(path))
 	}
 	return report(b.all())
 }
 
-func cmpOr(words ...string) string {
-	for _, w := range words {
-		if w != "" {
-			return w
-		}
+// build builds the agent as it is released.
+func build(path string) error {
+	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
+	if err != nil {
+		return fmt.Errorf("the module to build the agent from: %w", err)
 	}
-	return ""
+	cmd := exec.Command(filepath.Join(strings.TrimSpace(string(root)), ".ci", "build"), path)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build the agent: %w\n%s", err, out)
+	}
+	return nil
 }
 
 func found(name string) string {
