@@ -87,6 +87,13 @@ type judged struct {
 // worse, and nothing expires by the second.
 const fresh = time.Minute
 
+// Refutable are the findings that say that the truststore does not vouch for
+// the client certificate: a server that asks for it and accepts it all the same
+// goes by another truststore than the one at hand.
+func Refutable() []*probes.Rule {
+	return []*probes.Rule{clientWeak, clientSelfSigned, clientAltered, clientUntrusted, chainIncomplete, chainTooLong, bundleWeak}
+}
+
 // Probe implements [probes.Probe].
 func (p *probe) Probe(context.Context, probes.Evidence, *probes.Line) []probes.Observation {
 	o := probes.Observation{Kind: name, Start: time.Now()}
