@@ -242,6 +242,18 @@ func scrambledBundle(p *partner) (credential, error) {
 	return c, err
 }
 
+// outdatedBundle: the copy of the truststore is one of other times; the domain
+// has the real one.
+func outdatedBundle(p *partner) (credential, error) {
+	elsewhere, err := newRoot("Former Partner Root CA")
+	if err != nil {
+		return credential{}, err
+	}
+	c, err := goodCredential(p)
+	c.truststore = pemOf(elsewhere.cert)
+	return c, err
+}
+
 // weakBundle: an authority in the truststore, not the client's own, has a
 // signature that API Gateway does not accept.
 func weakBundle(p *partner) (credential, error) {

@@ -364,6 +364,10 @@ func TruststoreWeakElsewhere(l *Lab) { l.put(weakBundle) }
 // TruststoreScrambled makes the copy of the truststore unreadable.
 func TruststoreScrambled(l *Lab) { l.put(scrambledBundle) }
 
+// TruststoreOutdated makes the copy of the truststore one that the domain no
+// longer uses.
+func TruststoreOutdated(l *Lab) { l.put(outdatedBundle) }
+
 // ClientScrambled makes the client certificate unreadable.
 func ClientScrambled(l *Lab) { l.put(scrambled) }
 

@@ -127,6 +127,7 @@ func identifyScenarios() []Scenario {
 		{ID: "truststore-weak-cert", Title: "the client's issuer has a SHA-1 signature itself", Target: "partners", Break: TruststoreWeak, Want: finds("truststore-weak-cert")},
 		{ID: "truststore-warnings", Title: "another authority in the truststore has a SHA-1 signature", Target: "partners", Break: TruststoreWeakElsewhere, Want: finds("truststore-warnings")},
 		{ID: "truststore-unreadable", Title: "the copy of the truststore is not there", Target: "partners", Edit: lostTruststore, Want: finds("truststore-unreadable")},
+		{ID: "truststore-copy-differs", Title: "the domain trusts the client's issuer, and the copy of its truststore is an old one", Target: "partners", Break: TruststoreOutdated, Want: finds("truststore-copy-differs")},
 		{ID: "truststore-too-large", Title: "the truststore has more than 1,000 certificates", Target: "partners", Break: TruststoreLarge, Want: finds("truststore-too-large")},
 	}
 }
