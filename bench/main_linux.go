@@ -56,7 +56,7 @@ func run() int {
 		}
 		os.Args = append(os.Args, "-vpcprobe", *binary)
 	}
-	if code, done := isolated(); done {
+	if code, done := isolated(folder); done {
 		return code
 	}
 	b := &bench{folder: folder, quick: *quick, client: newClient(), peers: []*peer{vpcprobe(*binary)}}

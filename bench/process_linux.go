@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -99,22 +100,29 @@ func self(role string, args ...string) *exec.Cmd {
 }
 
 // isolated runs this program again in a network namespace of its own, so that
-// its servers listen where nobody can reach them. It returns the exit code, and
+// its servers listen where nobody can reach them, with its files in a folder
+// that this run removes whatever happens to that one. It returns the exit code, and
 // false if this is that run.
-func isolated() (int, bool) {
+func isolated(folder string) (int, bool) {
 	const key = "BENCH_INSIDE"
 	if os.Getenv(key) != "" {
 		exec.Command("ip", "link", "set", "lo", "up").Run()
 		return 0, false
 	}
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
-	cmd.Env = append(os.Environ(), key+"=1")
+	cmd.Env = append(os.Environ(), key+"=1", "TMPDIR="+folder)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET, Setpgid: true}
 	if _, err := start(cmd, farmCPU, nil); err != nil {
 		fmt.Fprintln(os.Stderr, "bench: a network namespace:", err)
 		return 1, true
 	}
+	ended := make(chan os.Signal, 1)
+	signal.Notify(ended, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-ended
+		syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) // with all that it has started
+	}()
 	if cmd.Wait() != nil {
 		return 1, true
 	}

@@ -43,11 +43,13 @@ func (b *bench) rateOf(p *peer, l layer, first float64) (float64, error) {
 	}
 	held, step := 0.0, 1.25
 	for ask, tries := first, 0; tries < map[bool]int{true: 2, false: 6}[b.quick]; tries++ {
+		cpu, begin := b.farm.cpu(), time.Now()
 		w, err := b.at(p, l, ask)
 		if err != nil {
 			return 0, err
 		}
-		fmt.Fprintf(os.Stderr, "%s: asked for %.0f, got %.0f, busy %.2f\n", l, ask, w.rate(), w.cpu.Seconds()/w.took.Seconds())
+		fmt.Fprintf(os.Stderr, "%s: asked for %.0f, got %.0f, prober %.0f %% busy, farm %.0f %%\n", l, ask, w.rate(),
+			100*w.cpu.Seconds()/w.took.Seconds(), 100*(b.farm.cpu()-cpu).Seconds()/time.Since(begin).Seconds())
 		if w.rate() >= 0.985*ask {
 			held = ask
 		} else {
@@ -65,17 +67,15 @@ func (b *bench) rateOf(p *peer, l layer, first float64) (float64, error) {
 	return held, nil
 }
 
-// at puts the agent to work at a rate, by targets that are probed ten times a
-// second.
+// at puts the agent to work at a rate, by as many targets at one second.
 func (b *bench) at(p *peer, l layer, rate float64) (window, error) {
-	const every = 100 * time.Millisecond
-	n := int(rate * every.Seconds())
-	pr, err := b.put(p, job{layer: l, targets: n, every: every, places: 4096})
+	n := int(rate)
+	pr, err := b.put(p, job{layer: l, targets: n, every: time.Second, places: 4096})
 	if err != nil {
 		return window{}, err
 	}
 	defer pr.end()
-	time.Sleep(time.Second + time.Duration(n)*time.Second/4000)
+	time.Sleep(2*time.Second + time.Duration(n)*time.Second/4000)
 	return b.watch(pr, b.short(2*time.Second, 4*time.Second))
 }
 
