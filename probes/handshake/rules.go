@@ -9,6 +9,7 @@ import (
 
 	"vpcprobe/probes"
 	"vpcprobe/probes/connect"
+	"vpcprobe/probes/identify"
 	"vpcprobe/probes/resolve"
 	"vpcprobe/probes/trace"
 )
@@ -244,25 +245,34 @@ var expired = &probes.Rule{
 	}),
 }
 
-// The times before expiry at which to warn. ACM renews 45 to 60 days before,
-// so what has 30 left was not renewed by itself.
-const (
-	soon     = 30 * 24 * time.Hour
-	verySoon = 3 * 24 * time.Hour
-)
+// verySoon is the time before expiry at which a warning is an alarm.
+const verySoon = 3 * 24 * time.Hour
+
+// expiresSoon reports whether the chain ends soon: by the leaf's measure, if it
+// is the leaf that ends it, else by that of certificates of years. ACM renews 45
+// to 60 days before, so what has 30 left was not renewed by itself.
+func expiresSoon(o probes.Observation, d *Detail) bool {
+	leaf := d.Chain[0]
+	margin := identify.Margin(leaf.NotBefore, leaf.NotAfter)
+	if d.NotAfter.Before(leaf.NotAfter) {
+		margin = identify.Margin(time.Time{}, leaf.NotAfter)
+	}
+	return d.NotAfter.Sub(o.Start) < margin
+}
 
 var expiring = &probes.Rule{
 	ID:    "server-cert-expiring",
 	Title: "The server's certificate expires within 30 days",
-	Means: "ACM renews the certificates that it issued well before their last 30 days, so this one was not renewed by itself: " +
-		"it was imported, or its validation fails. When it expires, every client stops.",
+	Means: "ACM renews the certificates that it issued well before their last 30 days, so if it is ACM's, it was not renewed by itself: " +
+		"it was imported, or its validation fails. Of other authorities, what renews it is late; one that lives for less than 90 days is warned of in the last third of its life only. " +
+		"When it expires, every client stops.",
 	Fix: "See why: `aws acm describe-certificate --certificate-arn ARN` (RenewalSummary, RenewalEligibility). Restore the DNS validation " +
 		"record, or import the renewed certificate with `aws acm import-certificate --certificate-arn ARN ...`.",
 	Source:   "AWS Certificate Manager User Guide, managed-renewal",
 	Severity: probes.Warning,
 	Match: func(seen probes.Evidence) (probes.Certainty, []probes.Observation) {
 		return certain(find(seen, func(o probes.Observation, d *Detail) bool {
-			return o.Outcome == probes.OK && d.NotAfter.Sub(o.Start) < soon
+			return o.Outcome == probes.OK && expiresSoon(o, d)
 		}))
 	},
 	Notes: perLane(func(_ probes.Evidence, o probes.Observation, d *Detail) string {

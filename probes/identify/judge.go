@@ -201,7 +201,7 @@ func (r *Report) judgeUse(leaf *x509.Certificate, at time.Time) {
 	case at.Before(leaf.NotBefore):
 		r.refuse(r.Leaf, Problem{Finding: clientExpired.ID, sure: probes.Likely,
 			Text: fmt.Sprintf("it is not valid before %s; the time is %s", date(leaf.NotBefore), date(at))})
-	case leaf.NotAfter.Sub(at) < soon:
+	case leaf.NotAfter.Sub(at) < Margin(leaf.NotBefore, leaf.NotAfter):
 		r.warn(r.Leaf, Problem{Finding: clientExpiring.ID, sure: probes.Certain, Text: "it expires on " + date(leaf.NotAfter)})
 	}
 	if !forClients(leaf) {
@@ -209,8 +209,15 @@ func (r *Report) judgeUse(leaf *x509.Certificate, at time.Time) {
 	}
 }
 
-// soon is how long before its expiry a client certificate is warned of.
+// soon is how long before its expiry a certificate is warned of at most.
 const soon = 30 * 24 * time.Hour
+
+// Margin is how long before its expiry to warn of a certificate: 30 days, but
+// not more than a third of its life. What lives for hours or days is renewed
+// later than that.
+func Margin(notBefore, notAfter time.Time) time.Duration {
+	return min(soon, notAfter.Sub(notBefore)/3)
+}
 
 func date(t time.Time) string { return t.UTC().Format(time.DateTime) + " UTC" }
 
