@@ -49,7 +49,7 @@ var Rules = []*probes.Rule{
 	{
 		ID:     "connection-refused",
 		Title:  "The connection is refused",
-		Means:  "The attempt was answered with a reset. Interface endpoints accept TCP 443 and no other port, so either the port is another, or the address no longer belongs to the endpoint, or a firewall on the way, or on this host, rejects with a reset. A load balancer refuses where it has no listener on the port, a network load balancer also where no target is left.",
+		Means:  "The attempt was answered with a reset. Interface endpoints accept TCP 443 and no other port, so either the port is another, or the address no longer belongs to the endpoint, or a firewall on the way, or on this host, rejects with a reset.",
 		Fix:    "Check port in the configuration (443 for API Gateway) and that the address is still the endpoint's: `aws ec2 describe-network-interfaces --filters Name=addresses.private-ip-address,Values=ADDRESS`. Then look for REJECT rules: `iptables-save | grep -i reject`, `nft list ruleset`.",
 		Source: "RFC 9293, 3.5.2 (reset generation); " + docEndpoint,
 		Match:  ended(probes.Likely, probes.Refused),
