@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -59,8 +60,18 @@ func wait(c *http.Client, url string) error {
 // A driver makes a peer probe that does nothing by itself: every target in its
 // turn, evenly spread, whether or not those before have been answered.
 type driver struct {
-	stop context.CancelFunc
-	done sync.WaitGroup
+	stop   context.CancelFunc
+	done   sync.WaitGroup
+	asked  atomic.Int64
+	failed atomic.Int64 // answered that the probe did not go well, or not at all
+}
+
+// heard counts an answer.
+func (d *driver) heard(text string, err error) {
+	d.asked.Add(1)
+	if err != nil || !strings.Contains(text, "\nprobe_success 1") {
+		d.failed.Add(1)
+	}
 }
 
 // drive starts probing. hear, if not nil, is told what each probe said.
@@ -71,6 +82,9 @@ func drive(c *http.Client, p *peer, j job, hear func(target int, at time.Time, t
 	ask := func(i int) {
 		at := time.Now()
 		text, _, err := get(c, p.probe(j, i), true)
+		if ctx.Err() == nil {
+			d.heard(text, err)
+		}
 		if err == nil && hear != nil {
 			hear(i, at, text)
 		}
@@ -78,7 +92,11 @@ func drive(c *http.Client, p *peer, j job, hear func(target int, at time.Time, t
 	d.done.Go(func() {
 		begin := time.Now()
 		for n := 0; ctx.Err() == nil; n++ {
-			time.Sleep(time.Until(begin.Add(time.Duration(n) * gap)))
+			select {
+			case <-time.After(time.Until(begin.Add(time.Duration(n) * gap))):
+			case <-ctx.Done():
+				return
+			}
 			d.done.Go(func() { ask(n % j.targets) })
 		}
 		c.CloseIdleConnections()
@@ -94,7 +112,8 @@ func saturate(p *peer, j job, atOnce int) *driver {
 	for worker := range atOnce {
 		d.done.Go(func() {
 			for n := worker; ctx.Err() == nil; n += atOnce {
-				get(c, p.probe(j, n%j.targets), true)
+				text, _, err := get(c, p.probe(j, n%j.targets), true)
+				d.heard(text, err)
 			}
 		})
 	}

@@ -137,7 +137,7 @@ func blackbox(binary string) *peer {
 		target := fmt.Sprintf("%s:%d", addr, port)
 		switch module {
 		case dnsLayer:
-			target = fmt.Sprintf("%s:%d", addr, dnsPort)
+			target = fmt.Sprintf("127.0.0.1:%d", dnsPort) // from which the farm answers
 		case httpsLayer:
 			target = fmt.Sprintf("https://%s:%d/health", addr, port)
 		}

@@ -77,6 +77,27 @@ func (p *process) cpu() time.Duration {
 	return sum
 }
 
+// busy is the time for which a CPU has not been idle, to 10 ms.
+func busy(cpu int) (sum time.Duration) {
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Fields(line)
+		if len(fields) < 9 || fields[0] != fmt.Sprintf("cpu%d", cpu) {
+			continue
+		}
+		for i, ticks := range fields[1:9] {
+			const idle, waiting = 3, 4
+			if n, err := strconv.Atoi(ticks); err == nil && i != idle && i != waiting {
+				sum += time.Duration(n) * 10 * time.Millisecond
+			}
+		}
+	}
+	return sum
+}
+
 // rss is the memory that the process occupies, in MB.
 func (p *process) rss() float64 {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))

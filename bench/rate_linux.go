@@ -76,7 +76,9 @@ func (b *bench) at(p *peer, l layer, rate float64) (window, error) {
 	}
 	defer pr.end()
 	time.Sleep(2*time.Second + time.Duration(n)*time.Second/4000)
-	return b.watch(pr, b.short(2*time.Second, 4*time.Second))
+	w, err := b.watch(pr, b.short(2*time.Second, 4*time.Second))
+	b.sound(pr)
+	return w, err
 }
 
 // throughput is how many probes a second a driven peer answers at most.
@@ -91,6 +93,7 @@ func (b *bench) throughput(p *peer, l layer) (float64, error) {
 	pr.driver = saturate(p, j, 32)
 	time.Sleep(time.Second)
 	w, err := b.watch(pr, b.short(2*time.Second, 4*time.Second))
+	b.sound(pr)
 	return w.rate(), err
 }
 

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -79,9 +80,11 @@ func (b *bench) watch(p *prober, d time.Duration) (window, error) {
 	if _, err := b.farm.tell("mark"); err != nil {
 		return window{}, err
 	}
-	begin, cpu := time.Now(), p.cpu()
+	begin, cpu, all := time.Now(), p.cpu(), busy(proberCPU)
 	time.Sleep(d)
 	w := window{cpu: p.cpu() - cpu, took: time.Since(begin)}
+	foreign := busy(proberCPU) - all - w.cpu
+	b.table.foreign = append(b.table.foreign, 100*foreign.Seconds()/w.took.Seconds())
 	t, err := b.farm.tell("read")
 	w.probes = t.Count[served(p.job.layer)]
 	return w, err
@@ -149,7 +152,27 @@ func (b *bench) costOf(p *peer, j job) (float64, error) {
 		}
 		costs = append(costs, w.perThousand())
 	}
+	b.sound(pr)
 	return slices.Min(costs), nil
+}
+
+// sound notes if the prober's probes do not go well: those that fail cost other
+// than they should.
+func (b *bench) sound(p *prober) {
+	failed, of := 0, p.job.targets
+	if p.driver != nil {
+		failed, of = int(p.driver.failed.Load()), int(p.driver.asked.Load())
+	} else {
+		text, _, err := get(b.client, "http://"+p.listen+"/metrics", false)
+		if err != nil {
+			b.table.note("%s: %v", p.name, err)
+			return
+		}
+		failed = of - strings.Count(text, `verdict="reachable"} 1`+"\n")
+	}
+	if failed*100 > of {
+		b.table.note("%s, %s, %d targets at %v: %d of %d probes fail", p.name, p.job.layer, p.job.targets, p.job.every, failed, of)
+	}
 }
 
 // memory measures resident memory with so many TCP targets at 10 s.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 )
@@ -29,6 +30,8 @@ type table struct {
 	peers []string
 	rows  []row
 	notes []string
+
+	foreign []float64 // by how many percent others used the prober's CPU, by window
 }
 
 func (t *table) add(r row) {
@@ -64,6 +67,9 @@ func (t *table) write(w io.Writer) {
 			fmt.Fprintf(w, " %s |", number(at(r.values, i), r.unit))
 		}
 		fmt.Fprintf(w, " %s | %s | %s |\n", r.ratio(), r.aim(), r.reached())
+	}
+	if len(t.foreign) > 0 {
+		t.note("others used %.0f %% of the prober's CPU in the median of %d windows, at most %.0f %%", quantile(t.foreign, 0.5), len(t.foreign), slices.Max(t.foreign))
 	}
 	for _, n := range t.notes {
 		fmt.Fprintf(w, "\n* %s", n)
