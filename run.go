@@ -80,7 +80,7 @@ func run(ctx context.Context, s source, stdout, stderr io.Writer) error {
 	service.LimitMemory(os.DirFS("/"), log)
 	manager, err := service.FromEnvironment()
 	if err != nil {
-		return exit{exitUsage, err}
+		log.Warn("the service manager will not be told how the agent is doing", "error", err)
 	}
 	return serve(ctx, daemon{config: loaded.Config, source: s, system: probes.Host(), log: log, manager: manager, stdout: stdout})
 }
