@@ -138,12 +138,13 @@ func (j judge) weigh(r *Round) Verdict {
 }
 
 // nothingWorks reports whether no lane that callers take works or could; where
-// no lane is walked, whether no lookup went well.
+// no lane is walked, whether no lookup went well, and that by an error.
 func (j judge) nothingWorks(r *Round) bool {
 	if j.walks(r.Evidence.Target) {
 		return r.Working == 0 && r.Failing == r.Paths
 	}
-	return len(r.Evidence.Ended(j.lookup, probes.OK)) == 0
+	wrong := slices.ContainsFunc(r.Findings, func(f probes.Finding) bool { return f.Rule.Severity == probes.Error })
+	return wrong && len(r.Evidence.Ended(j.lookup, probes.OK)) == 0
 }
 
 // allWell reports whether all lookups and all lanes that callers take, of

@@ -142,6 +142,19 @@ func TestKinds(t *testing.T) {
 	}
 }
 
+// Where nothing but names are looked up, and a warning says what is odd about
+// the answers, callers get somewhere all the same.
+func TestLookupsThatOnlyWarn(t *testing.T) {
+	orders := target("orders")
+	orders.Kinds = []string{"resolve"}
+	lookup := opens(ends(probes.Elsewhere), lanes(1))
+	lookup.Rules = []*probes.Rule{rule("outdated", "resolve", probes.Warning)}
+	r := checkTarget(t, orders, lookup, kind("connect", probes.PerLane, ends(probes.OK)))
+	if got := verdictAndFindings(r); got != "degraded: outdated" {
+		t.Error(got)
+	}
+}
+
 // A kind that stands on others is of no use without them.
 func TestKindsStandOnOthers(t *testing.T) {
 	kinds := []probes.Kind{

@@ -155,6 +155,9 @@ func TestImpostors(t *testing.T) {
 		{"nothing tells", private, ok(""), probes.OK, ""},
 		{"the owner wants it so", func(w *world) { private(w); w.target.Expect.Body = "hello" }, ok("Via: 1.1 proxy.corp\r\n"), probes.OK, ""},
 		{"API Gateway by way of a proxy", private, ok("Via: 1.1 proxy.corp\r\nx-amzn-RequestId: 1\r\n"), probes.OK, ""},
+		{"any web server that knows no such page", generic, "HTTP/1.1 404 Not Found\r\nServer: nginx\r\nContent-Length: 0\r\n\r\n", probes.NotFound, "status-unexpected"},
+		{"any web server that fails", generic, "HTTP/1.1 500 X\r\nServer: nginx\r\nContent-Length: 0\r\n\r\n", probes.ServerError, "status-unexpected"},
+		{"any load balancer without targets", generic, "HTTP/1.1 503 X\r\nServer: awselb/2.0\r\nContent-Length: 0\r\n\r\n", probes.ServerError, "status-unexpected"},
 		{"any web server", generic, ok("Via: 1.1 varnish\r\nServer: awselb/2.0\r\n"), probes.OK, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
