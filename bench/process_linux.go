@@ -29,7 +29,7 @@ type process struct {
 	started time.Time // just before exec
 }
 
-// start starts a command on one CPU, a little more urgent than the rest of the
+// start starts a command on one CPU, more urgent than anything else on the
 // machine where that is allowed, and inside a host of the lab unless in is nil.
 func start(cmd *exec.Cmd, cpu int, in *netns.Namespace) (*process, error) {
 	p := &process{cmd: cmd}
@@ -42,7 +42,7 @@ func start(cmd *exec.Cmd, cpu int, in *netns.Namespace) (*process, error) {
 			done <- fmt.Errorf("pin to CPU %d: %w", cpu, err)
 			return
 		}
-		unix.Setpriority(unix.PRIO_PROCESS, 0, -10)
+		unix.Setpriority(unix.PRIO_PROCESS, 0, -20)
 		p.started = time.Now()
 		if in == nil {
 			done <- cmd.Start()
