@@ -165,6 +165,9 @@ type period struct {
 // missed, none is imagined, no round is lost, and nothing grows.
 // VPCPROBE_SOAK=1h is a longer one, VPCPROBE_SEED repeats its choices.
 func TestSoak(t *testing.T) {
+	if os.Getenv("VPCPROBE_NIGHTLY") == "" && os.Getenv("VPCPROBE_SOAK") == "" {
+		t.Skip("SKIP: a soak wants a machine of its own: it is part of .ci/run nightly, or set VPCPROBE_SOAK=20s")
+	}
 	if dir := os.Getenv(soaking); dir != "" {
 		soakAgent(t, dir)
 		return
