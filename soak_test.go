@@ -67,7 +67,8 @@ func wounds() []wound {
 		{name: "the server's certificate has expired", fault: lab.CertificateExpired, want: onto("server-cert-expired", endpoint...)},
 		{name: "the server's certificate is renewed by a stranger", fault: lab.CertificateUntrusted, want: onto("server-cert-untrusted", endpoint...)},
 		{name: "the client's certificate is rotated, for five days", fault: lab.ClientExpiring, want: onto("client-cert-expiring", "partners")},
-		{name: "the client's certificate is rotated, to a stranger's", fault: lab.ClientUntrusted, want: onto("client-cert-untrusted", "partners")},
+		{name: "the client's certificate is rotated, to a stranger's", fault: lab.ClientUntrusted, want: onto("client-cert-untrusted", "partners"),
+			torn: []string{"truststore-copy-differs", "client-cert-distrusted"}},
 		{name: "the clock is behind", fault: lab.ClockBehind, want: onto("clock-behind", "orders", "catalog")},
 		{name: "the clock is ahead", fault: lab.ClockAhead, want: onto("clock-ahead", "orders", "catalog")},
 		{name: "no new credentials, while there are good ones", fault: lab.NoCredentials},
@@ -155,22 +156,31 @@ type soak struct {
 	periods []period // what was the matter when; the last one is now
 }
 
-// A period is a time in which one thing was the matter, or nothing.
+// A period is a time in which one thing was the matter, or nothing. What is
+// the matter sets in from its beginning until set, and is mended from mending
+// on until the next period begins; 0 means not yet.
 type period struct {
-	from int64
+	from, set, mending int64
 	wound
+}
+
+// tears reports whether the period sets in or is mended between two moments; next
+// is when the next one begins, 0 if there is none yet.
+func (p period) tears(start, end, next int64) bool {
+	overlaps := func(from, to int64) bool { return from != 0 && from <= end && (to == 0 || to >= start) }
+	return overlaps(p.from, p.set) || overlaps(p.mending, next)
 }
 
 // For weeks of unattended running: faults come and go at random, and none is
 // missed, none is imagined, no round is lost, and nothing grows.
 // VPCPROBE_SOAK=1h is a longer one, VPCPROBE_SEED repeats its choices.
 func TestSoak(t *testing.T) {
-	if os.Getenv("VPCPROBE_NIGHTLY") == "" && os.Getenv("VPCPROBE_SOAK") == "" {
-		t.Skip("SKIP: a soak wants a machine of its own: it is part of .ci/run nightly, or set VPCPROBE_SOAK=20s")
-	}
 	if dir := os.Getenv(soaking); dir != "" {
 		soakAgent(t, dir)
 		return
+	}
+	if os.Getenv("VPCPROBE_NIGHTLY") == "" && os.Getenv("VPCPROBE_SOAK") == "" {
+		t.Skip("SKIP: a soak wants a machine of its own: it is part of .ci/run nightly, or set VPCPROBE_SOAK=20s")
 	}
 	length, targets, every := 20*time.Second, 50, time.Second
 	if os.Getenv("VPCPROBE_NIGHTLY") != "" {
@@ -205,7 +215,7 @@ func startSoak(t *testing.T, random *rand.Rand, n int, every time.Duration) *soa
 	s := &soak{lab: startLab(t), random: random, every: every, latest: map[string]lived{}}
 	s.periods = []period{{from: time.Now().UnixNano()}}
 	dir := filepath.Dir(s.lab.System().Hosts)
-	s.config = fmt.Sprintf("%severy: %v\ntimeout: 2s\nreload: {every: 1s, http: true}\ntargets:\n", onFreePorts, every)
+	s.config = fmt.Sprintf("%severy: %v\ntimeout: 5s\nreload: {every: 1s, http: true}\ntargets:\n", onFreePorts, every)
 	for class, share := range map[string]int{"orders": n / 10, "billing": n / 2, "partners": n * 3 / 10, "catalog": n / 10} {
 		s.config += strings.TrimPrefix(many(t, s.lab, class, share), "targets:\n")
 		for i := range share {
@@ -259,15 +269,18 @@ func (s *soak) read(out io.Reader) {
 func (s *soak) judge(l lived) {
 	allowed, starved := map[string]bool{}, false
 	for i, p := range s.periods {
-		last := i+1 == len(s.periods)
-		if !last && s.periods[i+1].from < l.Start || p.from > l.End {
+		var next int64
+		if i+1 < len(s.periods) {
+			next = s.periods[i+1].from
+		}
+		if next != 0 && next < l.Start || p.from > l.End {
 			continue
 		}
 		starved = starved || p.starve
 		for _, id := range p.want[l.class()] {
 			allowed[id] = true
 		}
-		if torn := p.from >= l.Start || !last && s.periods[i+1].from <= l.End; !torn || p.want[l.class()] == nil {
+		if p.want[l.class()] == nil || !p.tears(l.Start, l.End, next) {
 			continue
 		}
 		for _, id := range p.torn {
@@ -294,10 +307,17 @@ func (s *soak) complain(format string, args ...any) {
 func (s *soak) begin(w wound) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.periods = append(s.periods, period{time.Now().UnixNano(), w})
+	s.periods = append(s.periods, period{from: time.Now().UnixNano(), wound: w})
 	if len(s.periods) > 100 {
 		s.periods = slices.Delete(s.periods, 0, 50)
 	}
+}
+
+// note notes something about what is the matter now.
+func (s *soak) note(f func(*period)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f(&s.periods[len(s.periods)-1])
 }
 
 // all waits until the latest round of every target is as wanted, and was begun
@@ -367,8 +387,10 @@ func (s *soak) inflict(w wound) {
 		s.storm()
 	default:
 		s.lab.Break(w.fault)
+		s.note(func(p *period) { p.set = time.Now().UnixNano() })
 		s.all(w.name+" is seen", func(l lived) bool { return slices.Equal(l.Findings, w.want[l.class()]) })
 		time.Sleep(time.Duration(s.random.Int64N(int64(s.every))))
+		s.note(func(p *period) { p.mending = time.Now().UnixNano() })
 		s.lab.Heal()
 	}
 	s.begin(wound{name: "all is well, after: " + w.name})
@@ -527,7 +549,9 @@ func (s *soak) tell() {
 // gathered explains a finding, and nothing else does.
 func TestSoakJudges(t *testing.T) {
 	s := &soak{periods: []period{
-		{from: 0}, {10, wound{want: onto("traffic-dropped", "orders"), torn: []string{"connection-cut"}}}, {20, wound{}}, {30, wound{starve: true}}, {40, wound{}},
+		{from: 0},
+		{from: 10, set: 11, mending: 19, wound: wound{want: onto("traffic-dropped", "orders"), torn: []string{"connection-cut"}}},
+		{from: 20}, {from: 30, wound: wound{starve: true}}, {from: 40},
 	}}
 	for _, tt := range []struct {
 		target     string
@@ -540,7 +564,9 @@ func TestSoakJudges(t *testing.T) {
 		{"orders-1", 19, 45, []string{"traffic-dropped"}, 0},
 		{"orders-1", 12, 15, []string{"traffic-dropped", "subnet-dropped"}, 1},
 		{"orders-1", 9, 12, []string{"connection-cut"}, 0},
-		{"orders-1", 12, 21, []string{"connection-cut"}, 0},
+		{"orders-1", 11, 12, []string{"connection-cut"}, 0},
+		{"orders-1", 12, 19, []string{"connection-cut"}, 0},
+		{"orders-1", 20, 21, []string{"connection-cut"}, 0},
 		{"orders-1", 12, 15, []string{"connection-cut"}, 1},
 		{"billing-1", 9, 12, []string{"connection-cut"}, 1},
 		{"orders-1", 2, 9, []string{"traffic-dropped"}, 1},
