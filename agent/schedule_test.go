@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -317,10 +318,10 @@ func TestHurry(t *testing.T) {
 			}
 			return []probes.Observation{{Outcome: probes.OK}}
 		}
-		var carried []bool
+		var carried atomic.Bool // lanes are walked side by side
 		handshake := func(ctx context.Context, seen probes.Evidence, line *probes.Line) []probes.Observation {
-			if time.Since(c.start) > time.Second {
-				carried = append(carried, line.Conn != nil)
+			if time.Since(c.start) > time.Second && line.Conn != nil {
+				carried.Store(true)
 			}
 			return c.ticks("handshake "+line.Addr.Addr().String(), well)(ctx, seen, line)
 		}
@@ -348,7 +349,7 @@ func TestHurry(t *testing.T) {
 		if diff := cmp.Diff([]string{"resolve", "connect", "connect", "handshake", "handshake", "followup"}, broken); diff != "" {
 			t.Error(diff)
 		}
-		if slices.Contains(carried, true) {
+		if carried.Load() {
 			t.Error("a connection was carried over a gap")
 		}
 	})
