@@ -99,7 +99,7 @@ func roundCode(r agent.Round) int {
 		if f.Rule.Severity == probes.Error {
 			return exitError
 		}
-		warned = true
+		warned = warned || f.Rule.Severity == probes.Warning
 	}
 	switch {
 	case r.Verdict == agent.Unknown:

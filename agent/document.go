@@ -43,6 +43,7 @@ type Summary struct {
 	Unknown     int          `json:"unknown"`
 	Errors      int          `json:"errors"`
 	Warnings    int          `json:"warnings"`
+	Notices     int          `json:"notices"`
 	First       *FirstToMend `json:"first_to_mend,omitempty"`
 }
 
@@ -163,8 +164,10 @@ func summarize(rounds []Round) Summary {
 			case f.Expected:
 			case f.Rule.Severity == probes.Error:
 				s.Errors++
-			default:
+			case f.Rule.Severity == probes.Warning:
 				s.Warnings++
+			default:
+				s.Notices++
 			}
 		}
 	}

@@ -119,7 +119,7 @@ func (j judge) verdict(r *Round) {
 }
 
 func (j judge) weigh(r *Round) Verdict {
-	surplus := slices.ContainsFunc(r.Findings, func(f probes.Finding) bool { return !f.Expected })
+	surplus := slices.ContainsFunc(r.Findings, toMend)
 	switch {
 	case r.refused() && surplus:
 		return Degraded
@@ -206,14 +206,15 @@ func expect(found []probes.Finding, want string) {
 }
 
 // explained reports whether the findings account for what is to blame: one of
-// them is an error, or they rest on every observation that blames.
+// them is an error, or they rest on every observation that blames. A notice
+// names no cause.
 func explained(found []probes.Finding, blamed []probes.Observation) bool {
 	if slices.ContainsFunc(found, func(f probes.Finding) bool { return f.Rule.Severity == probes.Error }) {
 		return true
 	}
 	for _, o := range blamed {
 		cited := slices.ContainsFunc(found, func(f probes.Finding) bool {
-			return slices.ContainsFunc(f.Because, func(p probes.Observation) bool { return same(o, p) })
+			return f.Rule.Severity != probes.Notice && slices.ContainsFunc(f.Because, func(p probes.Observation) bool { return same(o, p) })
 		})
 		if !cited {
 			return false

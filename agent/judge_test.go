@@ -32,6 +32,7 @@ func TestVerdict(t *testing.T) {
 	connectRefused := rule("connect-refused", "connect", probes.Error)
 	expiring := alwaysFinds("expiring", probes.Warning)
 	mismatch := alwaysFinds("mismatch", probes.Error)
+	moved := alwaysFinds("moved", probes.Notice)
 	nxdomain := rule("nxdomain", "resolve", probes.Error)
 	for _, tt := range []struct {
 		name       string
@@ -53,6 +54,10 @@ func TestVerdict(t *testing.T) {
 		{"a resolver fails", outcomes{ok, probes.Timeout}, outcomes{ok}, nil, []*probes.Rule{nxdomain}, "", "degraded: nxdomain", "the path works"},
 		{"an address that no caller uses fails", outcomes{ok}, outcomes{ok}, outcomes{refused}, nil, "", "reachable:", "the path works"},
 		{"a warning", outcomes{ok}, outcomes{ok}, nil, []*probes.Rule{expiring}, "", "degraded: expiring", "the path works"},
+		{"a notice", outcomes{ok}, outcomes{ok}, nil, []*probes.Rule{moved}, "", "reachable: moved", "the path works"},
+		{"a notice while a lane fails", outcomes{ok}, outcomes{ok, refused}, nil, []*probes.Rule{connectRefused, moved}, "", "degraded: connect-refused moved", "1 of 2 paths work"},
+		{"a notice explains nothing", outcomes{ok}, outcomes{refused}, nil, []*probes.Rule{rule("moved", "connect", probes.Notice)}, "", "unreachable: moved unexplained", "the path fails"},
+		{"a fault of ours and a notice", outcomes{ok}, outcomes{fault}, nil, []*probes.Rule{moved}, "", "unknown: moved", "the path could not be tried"},
 		{"an error though all lanes work", outcomes{ok}, outcomes{ok}, nil, []*probes.Rule{mismatch}, "", "degraded: mismatch", "the path works"},
 		{"a fault of ours", outcomes{ok}, outcomes{ok, fault}, nil, nil, "", "unknown:", "1 of 2 paths work, 1 could not be tried"},
 		{"a fault of ours and a warning", outcomes{ok}, outcomes{fault}, nil, []*probes.Rule{expiring}, "", "unknown: expiring", "the path could not be tried"},
@@ -65,6 +70,7 @@ func TestVerdict(t *testing.T) {
 		{"a warning explains it", outcomes{ok, probes.Elsewhere}, outcomes{ok}, nil, []*probes.Rule{rule("hosts-file", "resolve", probes.Warning)}, "", "degraded: hosts-file", "the path works"},
 		{"refused as expected", outcomes{ok}, outcomes{refused}, nil, []*probes.Rule{connectRefused}, "connect-refused", "reachable: (connect-refused)", "refused, exactly as expected"},
 		{"refused as expected, with a warning", outcomes{ok}, outcomes{refused}, nil, []*probes.Rule{connectRefused, expiring}, "connect-refused", "degraded: (connect-refused) expiring", "refused, exactly as expected"},
+		{"refused as expected, with a notice", outcomes{ok}, outcomes{refused}, nil, []*probes.Rule{connectRefused, moved}, "connect-refused", "reachable: (connect-refused) moved", "refused, exactly as expected"},
 		{"refused as expected, and more", outcomes{ok}, outcomes{refused}, nil, []*probes.Rule{connectRefused, mismatch}, "connect-refused", "unreachable: connect-refused mismatch", "the path fails"},
 		{"refused for another reason", outcomes{ok}, outcomes{refused}, nil, []*probes.Rule{connectRefused}, "denied", "unreachable: connect-refused", "the path fails"},
 		{"not refused", outcomes{ok}, outcomes{ok, ok}, nil, nil, "connect-refused", "degraded: refusal-missing", "all 2 paths work"},
@@ -204,7 +210,7 @@ func TestUnexplainedShowsTheObservations(t *testing.T) {
 }
 
 // The finding to mend first: errors before warnings, then the lowest layer,
-// then the most certain.
+// then the most certain. A notice is not to be mended.
 func TestWorst(t *testing.T) {
 	resolve, connect := probes.Observation{Kind: "resolve"}, probes.Observation{Kind: "connect"}
 	seen := probes.Evidence{Target: target("orders")}.With("resolve", []probes.Observation{resolve}).With("connect", []probes.Observation{connect})
@@ -221,6 +227,7 @@ func TestWorst(t *testing.T) {
 	r.Findings[1].Expected = true
 	var order []string
 	for f := r.Worst(); f != nil; f = r.Worst() {
+		finding("notice", probes.Notice, probes.Certain, resolve),
 		order = append(order, f.Rule.ID)
 		r.Findings = slices.DeleteFunc(slices.Clone(r.Findings), func(g probes.Finding) bool { return g.Rule == f.Rule })
 	}

@@ -31,10 +31,10 @@ type Verdict string
 // The verdicts.
 const (
 	// Reachable: every name resolves, every lane that callers take went well
-	// on all its steps, and there are no findings.
+	// on all its steps, and there are no findings but notices.
 	Reachable Verdict = "reachable"
 	// Degraded: some lane or lookup fails while others work or could not be
-	// tried, or callers succeed but there are findings.
+	// tried, or callers succeed but there is something to mend.
 	Degraded Verdict = "degraded"
 	// Unreachable: something is to blame, and no lane that callers take works.
 	Unreachable Verdict = "unreachable"
@@ -98,18 +98,22 @@ func (r Round) refused() bool {
 }
 
 // Worst returns the finding to mend first: errors before warnings, then the
-// lowest layer, then the most certain. It returns nil if there is none that
-// was not expected.
+// lowest layer, then the most certain. It returns nil if there is none: what
+// was expected and what is no more than a notice is not to be mended.
 func (r Round) Worst() *probes.Finding {
 	var worst *probes.Finding
 	for i := range r.Findings {
 		f := &r.Findings[i]
-		if !f.Expected && (worst == nil || rank(r, *f).before(rank(r, *worst))) {
+		if toMend(*f) && (worst == nil || rank(r, *f).before(rank(r, *worst))) {
 			worst = f
 		}
 	}
 	return worst
 }
+
+// toMend reports whether a finding is one that somebody should do something
+// about.
+func toMend(f probes.Finding) bool { return !f.Expected && f.Rule.Severity != probes.Notice }
 
 // A standing says how important a finding is: what compares as less is mended
 // first.

@@ -44,10 +44,11 @@ type Severity int
 // The severities.
 const (
 	Error   Severity = iota // callers fail, or some do
-	Warning                 // callers succeed, but not for long, or not as meant
+	Warning                 // callers succeed, but not for long, or not as meant: there is something to mend
+	Notice                  // nothing is wrong by itself, but it is worth knowing: no verdict depends on it
 )
 
-func (s Severity) String() string { return [...]string{"error", "warning"}[s] }
+func (s Severity) String() string { return [...]string{"error", "warning", "notice"}[s] }
 
 // A Finding is a rule that matched: a named root cause, or one of several that
 // the evidence leaves open.

@@ -58,7 +58,7 @@ func closed(t testing.TB) map[string][]string {
 	t.Helper()
 	return map[string][]string{
 		"verdict":  {"reachable", "degraded", "unreachable", "unknown"},
-		"severity": {"error", "warning", "critical"},
+		"severity": {"error", "warning", "notice", "critical"},
 		"kind":     kinds(),
 		"finding":  findings(),
 		"phase":    {"resolve", "connect", "credentials", "tls", "processing", "transfer"},

@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"vpcprobe/agent"
+	"vpcprobe/probes"
 )
 
 // A Style says what the terminal can show. Whoever calls decides: color only
@@ -190,6 +191,16 @@ func toASCII(text string) string {
 		}
 		return r
 	}, plain.Replace(text))
+}
+
+func severityMark(s probes.Severity) mark {
+	switch s {
+	case probes.Error:
+		return bad
+	case probes.Warning:
+		return warn
+	}
+	return none
 }
 
 func verdictMark(v agent.Verdict) mark {

@@ -157,7 +157,8 @@ func (r *Report) Finish(rounds []agent.Round) error {
 	return r.p.err
 }
 
-// bySeverity puts errors before warnings, and otherwise changes no order.
+// bySeverity puts errors before warnings and these before notices, and
+// otherwise changes no order.
 func bySeverity(findings []probes.Finding) []probes.Finding {
 	return slices.SortedStableFunc(slices.Values(findings), func(f, g probes.Finding) int {
 		return cmp.Compare(f.Rule.Severity, g.Rule.Severity)
@@ -176,10 +177,7 @@ func (r *Report) finding(f probes.Finding) {
 		r.p.hang("  "+r.p.mark(good)+" ", "    ", clean(fmt.Sprintf("refused as expect.finding asks: %s (%s)", f.Rule.Title, f.Rule.ID)))
 		return
 	}
-	m := bad
-	if f.Rule.Severity == probes.Warning {
-		m = warn
-	}
+	m := severityMark(f.Rule.Severity)
 	r.p.hang("  "+r.p.mark(m)+" ", "    ", r.p.bold(f.Rule.Title))
 	r.p.line("    %s", r.p.colored(m, fmt.Sprintf("%s, %s, %s", f.Rule.ID, f.Rule.Severity, f.Certainty)))
 	r.p.labeled("why", f.Rule.Means)
@@ -203,14 +201,14 @@ func (r *Report) summary(rounds []agent.Round) {
 			parts = append(parts, fmt.Sprintf("%d %s", c.n, c.word))
 		}
 	}
+	findings := count(s.Errors, "error") + ", " + count(s.Warnings, "warning")
+	if s.Notices > 0 {
+		findings += ", " + count(s.Notices, "notice")
+	}
 	r.p.line("")
-	r.p.hang("", "  ", fmt.Sprintf("%s: %s. %s, %s, in %s.", count(s.Targets, "target"), strings.Join(parts, ", "),
-		count(s.Errors, "error"), count(s.Warnings, "warning"), duration(time.Since(r.started))))
+	r.p.hang("", "  ", fmt.Sprintf("%s: %s. %s, in %s.", count(s.Targets, "target"), strings.Join(parts, ", "), findings, duration(time.Since(r.started))))
 	if of, first := agent.First(rounds); first != nil {
-		m := bad
-		if first.Rule.Severity == probes.Warning {
-			m = warn
-		}
+		m := severityMark(first.Rule.Severity)
 		text := fmt.Sprintf("%s: %s (%s, %s)", of.Evidence.Target.Name, first.Rule.Title, first.Rule.ID, first.Certainty)
 		r.p.hang(r.p.mark(m)+" "+r.p.bold("Mend first:")+" ", "  ", clean(text))
 	}
@@ -219,10 +217,7 @@ func (r *Report) summary(rounds []agent.Round) {
 // Explain prints a rule in full.
 func Explain(w io.Writer, rule *probes.Rule, style Style) error {
 	p := newPrinter(w, style)
-	m := bad
-	if rule.Severity == probes.Warning {
-		m = warn
-	}
+	m := severityMark(rule.Severity)
 	p.hang("", "", p.bold(rule.Title))
 	p.line("%s", p.colored(m, rule.ID+", "+rule.Severity.String()))
 	p.indent = ""

@@ -68,6 +68,11 @@ var expiring = &probes.Rule{
 	Means: "It does.", Fix: "Renew it.", Source: "RFC 5280, section 4.1.2.5",
 }
 
+var moved = &probes.Rule{
+	ID: "path-moved", Severity: probes.Notice, Title: "Packets take another way than before",
+	Means: "They do.", Fix: "There is nothing to do.", Source: "RFC 792",
+}
+
 // broken is a check of a target of which one address is silent, as the steps
 // and the round that an agent would give.
 func broken() ([]agent.Step, agent.Round) {
@@ -104,6 +109,7 @@ func broken() ([]agent.Step, agent.Round) {
 		Evidence: probes.Evidence{Target: orders, Lanes: lanes}, Verdict: agent.Degraded, Started: time.Now(),
 		Paths: 2, Failing: 1, Working: 1,
 		Findings: []probes.Finding{
+			{Rule: moved, Certainty: probes.Certain},
 			{Rule: expiring, Certainty: probes.Certain},
 			{Rule: silence, Certainty: probes.Likely, Because: []probes.Observation{silent}, Notes: []string{"10.0.2.17 is in subnet-0b"}},
 		},

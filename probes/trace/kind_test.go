@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -265,6 +266,23 @@ var (
 	a1 = netip.MustParseAddrPort("10.0.1.17:443")
 	a2 = netip.MustParseAddrPort("10.0.2.23:443")
 )
+
+// A path that has changed is no fault by itself, so no verdict may depend on
+// it; all else that the path shows is to be mended.
+func TestSeverities(t *testing.T) {
+	got := map[string]probes.Severity{}
+	for _, r := range Rules {
+		got[r.ID] = r.Severity
+	}
+	want := map[string]probes.Severity{
+		"refused-by-middlebox": probes.Error, "routing-loop": probes.Error, "mtu-black-hole": probes.Error,
+		"tcp-terminated-early": probes.Warning, "mss-rewritten": probes.Warning,
+		"path-changed": probes.Notice,
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
 
 func TestRules(t *testing.T) {
 	for name, tt := range map[string]struct {

@@ -94,7 +94,7 @@ var Rules = []*probes.Rule{
 		Means:    "Packets of one and the same flow meet another router than before, or the handshake completes at another distance. By itself that is no fault, but what began at the same moment has its cause there: a failover, a new route, traffic that now leaves the VPC.",
 		Fix:      "Compare with what was changed in route tables, peering, transit gateway, VPN and Direct Connect at that time: `aws cloudtrail lookup-events --lookup-attributes AttributeKey=EventName,AttributeValue=ReplaceRoute` (also CreateRoute, DeleteRoute). If it was meant, there is nothing to do; this finding goes away by itself.",
 		Source:   "Augustin et al., Avoiding traceroute anomalies with Paris traceroute, 2006; " + measured,
-		Severity: probes.Warning,
+		Severity: probes.Notice,
 		Match: matching(func(_ probes.Evidence, _ probes.Observation, r *Result) probes.Certainty {
 			if r.Changed != nil {
 				return probes.Certain

@@ -5,6 +5,7 @@ const PAUSE = 5000;
 const FEW = 8; // so many targets are shown in full; of more, those that are not well or opened
 const MARKS = { good: "✓", warn: "‼", bad: "✗", none: "–" };
 const VERDICTS = { reachable: "good", degraded: "warn", unreachable: "bad", unknown: "none" };
+const SEVERITIES = { error: "bad", warning: "warn", notice: "none" };
 const HARMLESS = new Set(["skipped", "aborted"]);
 
 const $ = (id) => document.getElementById(id);
@@ -137,22 +138,23 @@ function prose(text) {
 }
 
 function finding(f) {
-  const g = f.expected ? "good" : f.severity === "error" ? "bad" : "warn";
+  const g = f.expected ? "good" : SEVERITIES[f.severity] || "none";
   const facts = [["why", f.means], ...(f.notes || []).map((n) => ["note", n]), ["fix", f.fix], ["source", f.source]];
   return h(`section.finding.${g}`, null,
     h("h2", null, `${MARKS[g]} ${f.title}`, h("span.grade", null, f.expected ? "expected" : `${f.severity}, ${f.certainty}`)),
     h("dl", null, ...facts.flatMap(([k, v]) => [h("dt", null, k), h("dd", null, ...prose(v))]), h("dt", null, "more"), h("dd", null, h("code", null, `vpcprobe explain ${f.id}`))));
 }
 
-// byUrgency puts errors before warnings, and what was expected last.
+// byUrgency puts errors before warnings, these before notices, and what was
+// expected last.
 function byUrgency(findings) {
-  const rank = (f) => (f.expected ? 2 : f.severity === "error" ? 0 : 1);
+  const rank = (f) => (f.expected ? 3 : ["error", "warning", "notice"].indexOf(f.severity));
   return [...findings].sort((a, b) => rank(a) - rank(b));
 }
 
 function summary(t) {
   const g = VERDICTS[t.verdict] || "none";
-  const worst = byUrgency(t.findings).find((f) => !f.expected);
+  const worst = byUrgency(t.findings).find((f) => !f.expected && f.severity !== "notice");
   return h("summary", null, h("span.badge", null, `${MARKS[g]} ${t.verdict}`), h("span.name", null, t.name),
     h("span", null, worst ? `${t.sentence}. ${worst.title}` : t.sentence),
     h("span.since", { "data-since": t.since || "", "data-started": t.started || "", "data-took": took(t.seconds) }));
