@@ -360,18 +360,22 @@ func (e *engine) readDatagram(p *probe) bool {
 }
 
 // readTCP reads what a SYN got if it was not an ICMP error with an address.
+//
+// The state is read before the pending error. What arrives between the two
+// then shows as an error; the other way round it would show as a socket
+// without an error that has left SYN_SENT, as if the handshake had completed.
 func (e *engine) readTCP(p *probe) bool {
-	errno := p.failure()
 	info, err := p.tcpInfo()
-	if err != nil {
-		info = &unix.TCPInfo{}
-	}
-	switch errno {
+	switch errno := p.failure(); errno {
 	case 0:
-		if info.State == tcpSynSent {
+		switch {
+		case err != nil || info.State == tcpClosed: // the kernel sets the error first, so this cannot be
+			p.reply.Answer, p.reply.Error = NotSent, "the kernel gave the connection up and does not say why"
+		case info.State == tcpSynSent:
 			return false
+		default:
+			e.readHandshake(p, info)
 		}
-		e.readHandshake(p, info)
 	case unix.ECONNREFUSED, unix.ECONNRESET:
 		// A reset carries no kernel timestamp to read: its round trip is by
 		// our own clock.

@@ -20,9 +20,12 @@ type socket struct {
 	udp bool
 }
 
-// tcpSynSent is the state of a socket that has sent its SYN and knows no more
-// (the kernel's TCP_SYN_SENT).
-const tcpSynSent = 2
+// The kernel's states of a TCP socket that has no connection: tcpSynSent has
+// sent its SYN and knows no more, tcpClosed was given up.
+const (
+	tcpSynSent = 2
+	tcpClosed  = 7
+)
 
 // openSocket opens a socket whose packets live for ttl hops; 0 means as many
 // as usual. No option that it sets needs a capability.
