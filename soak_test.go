@@ -73,7 +73,7 @@ func wounds() []wound {
 		{name: "the clock is ahead", fault: lab.ClockAhead, want: onto("clock-ahead", "orders", "catalog")},
 		{name: "no new credentials, while there are good ones", fault: lab.NoCredentials},
 		{name: "the usage plan is throttled", fault: lab.Throttled, want: onto("throttled", "billing")},
-		{name: "something else answers", fault: lab.AnsweredByWebServer, want: onto("not-api-gateway", endpoint...)},
+		{name: "something else answers", fault: lab.AnsweredByBalancer, want: onto("not-api-gateway", endpoint...)},
 		{name: "no file descriptors", starve: true},
 		{name: "a storm of reloads", storm: true},
 	}

@@ -64,6 +64,7 @@ func (d *decoder) checkTarget(t *probes.Target, path string) {
 	d.checkSecret(t.APIKey, join(path, "api_key"))
 	d.checkExpect(t, path)
 	d.checkRecognize(t, path)
+	d.checkControl(t, path)
 	d.checkKinds(t, path)
 	d.checkPair(path, "client_certificate", "certificate", "key")
 	d.checkTwice(join(path, "resolvers"), len(t.Resolvers), func(i int) any { return t.Resolvers[i] })
@@ -217,9 +218,14 @@ func (d *decoder) checkSecret(s probes.Secret, path string) {
 
 func (d *decoder) checkExpect(t *probes.Target, path string) {
 	at := join(path, "expect")
-	if !d.given(join(at, "finding")) {
+	finding := join(at, "finding")
+	if !d.given(finding) {
 		return
 	}
+	if len(t.Expect.Finding) == 0 && !d.wrong[finding] {
+		d.complain(finding, "must not be empty: name the finding, or the findings, that the refusal is to have")
+	}
+	d.checkTwice(finding, len(t.Expect.Finding), func(i int) any { return t.Expect.Finding[i] })
 	for _, key := range []string{"status", "body", "json"} {
 		if d.given(join(at, key)) {
 			d.complain(join(at, key), "goes with an answer that is good: with finding, this caller must be refused")
@@ -249,6 +255,22 @@ func (d *decoder) checkRecognize(t *probes.Target, path string) {
 		name, _, ok := strings.Cut(r.Header, ":")
 		if d.given(join(at, "header")) && (!ok || !d.pattern(headerName).MatchString(name)) {
 			d.complain(join(at, "header"), "%s is not a header's name and value with a colon between (an example: X-Error: key-missing)", quote(r.Header))
+		}
+	}
+}
+
+// checkControl asks for a page of somebody else: where the target is its own
+// control, whatever answers for both proves nothing.
+func (d *decoder) checkControl(t *probes.Target, path string) {
+	at := join(path, "control.url")
+	u, err := url.Parse(t.Control.URL)
+	if err != nil || !t.Control.Given() {
+		return
+	}
+	for _, via := range []probes.Via{probes.ViaPrivateDNS, probes.ViaAlias, probes.ViaEndpoint, probes.ViaDomain} {
+		if name := t.NameOf(via); name != "" && strings.EqualFold(u.Hostname(), name) {
+			d.complain(at, "%s is the target itself: name a page that has nothing to do with it", quote(name))
+			return
 		}
 	}
 }

@@ -173,6 +173,13 @@ func notMapping(n *yaml.Node, t reflect.Type) string {
 }
 
 func (d *decoder) list(n *yaml.Node, v reflect.Value, f field, path string) {
+	if f.Single && n.Kind == yaml.ScalarNode {
+		f.Type = element(v.Type())
+		e := reflect.New(f.Type).Elem()
+		d.value(n, e, f, path)
+		v.Set(reflect.Append(v, e))
+		return
+	}
 	if n.Kind != yaml.SequenceNode {
 		d.at(n, path, notList(n))
 		return

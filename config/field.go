@@ -19,7 +19,8 @@ type field struct {
 	Enum              []string
 	Pattern           string
 	Min, Max          string
-	Format            string // file, host, regexp, resolver, finding, kind or listen
+	Format            string // file, host, url, regexp, resolver, finding, kind or listen
+	Single            bool   // a list that may be written as its only item
 
 	Type  reflect.Type
 	index int // in the struct
@@ -37,7 +38,7 @@ func fieldsOf(t reflect.Type) []field {
 		f := field{
 			Key: tag("config"), Doc: tag("doc"), Example: tag("example"), Default: tag("default"),
 			Required: tag("required") == "true", Pattern: tag("pattern"), Min: tag("min"), Max: tag("max"),
-			Format: tag("format"), Type: sf.Type, index: i,
+			Format: tag("format"), Single: tag("single") == "true", Type: sf.Type, index: i,
 		}
 		if tag("enum") != "" {
 			f.Enum = strings.Split(tag("enum"), ",")

@@ -95,6 +95,9 @@ func valueWords(f field) string {
 		return "mapping from kinds of probe to durations"
 	case list:
 		f.Type = element(f.Type)
+		if f.Single {
+			return valueWords(f) + ", or a list of them"
+		}
 		return "list: " + valueWords(f)
 	}
 	switch {
@@ -115,7 +118,7 @@ func valueWords(f field) string {
 
 func formatWords(f field) string {
 	words := map[string]string{
-		"file": "file", "host": "host name", "regexp": "regular expression", "resolver": "`system`, or address:port",
+		"file": "file", "host": "host name", "url": "https URL", "regexp": "regular expression", "resolver": "`system`, or address:port",
 		"finding": "id of a finding", "listen": "address:port", "health": "loopback address:port, or `off`", "variable": "environment variable",
 	}
 	switch {

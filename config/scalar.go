@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -62,6 +63,8 @@ func (d *decoder) text(s string, f field, folder string) (string, error) {
 		return hostName(s)
 	case "file":
 		return absolute(s, folder)
+	case "url":
+		return webPage(s)
 	case "regexp":
 		return s, compiles(s)
 	case "resolver":
@@ -268,6 +271,42 @@ func absolute(s, folder string) (string, error) {
 func compiles(s string) error {
 	if _, err := regexp.Compile(s); err != nil {
 		return fmt.Errorf("not a regular expression: %s", clip(strings.TrimPrefix(err.Error(), "error parsing regexp: ")))
+	}
+	return nil
+}
+
+// urls is the form of an URL; the JSON Schema has it too.
+const urls = `^https://[^/?#@]+([/?][^#]*)?$`
+
+// webPage reads the URL of a page that can be asked for without a secret.
+func webPage(s string) (string, error) {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil || u.Host == "" && u.Scheme != "http":
+		return "", errors.New("is not the URL of a page (an example: https://checkip.amazonaws.com/)")
+	case u.User != nil:
+		return "", errors.New("holds a user name or password: the page is to be one that anybody may see, so write the URL without")
+	case u.Scheme != "https":
+		return "", fmt.Errorf("%s is not https: what answers in the clear proves nothing (try a URL that begins with https://)", quote(s))
+	case strings.Contains(s, "#"):
+		return "", fmt.Errorf("%s has a fragment, which is never sent: write the URL without what begins with #", quote(s))
+	case strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r >= 127 || r == '\\' }):
+		return "", fmt.Errorf("%s holds a character that does not belong in a URL: write it percent-encoded", quote(s))
+	}
+	return s, webHost(u)
+}
+
+// webHost asks for a host that a certificate can be for, and a port if any.
+func webHost(u *url.URL) error {
+	host := u.Hostname()
+	if _, err := netip.ParseAddr(host); err == nil {
+		return fmt.Errorf("%s is an address: name the host, as its certificate does", quote(host))
+	}
+	if _, err := hostName(host); err != nil {
+		return err
+	}
+	if n, err := strconv.ParseUint(u.Port(), 10, 16); strings.HasSuffix(u.Host, ":") || u.Port() != "" && (err != nil || n == 0) {
+		return fmt.Errorf("%s has no port between 1 and 65535", quote(u.Host))
 	}
 	return nil
 }

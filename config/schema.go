@@ -98,6 +98,9 @@ func (s schema) list(f field) object {
 		items["type"] = "object"
 	}
 	o["items"] = items
+	if f.Single {
+		return object{"anyOf": []object{o, items}}
+	}
 	return o
 }
 
@@ -130,6 +133,8 @@ func (s schema) scalar(f field) object {
 		return object{"type": []string{"integer", "string", "null"}, "minimum": lowest, "maximum": highest, "pattern": "^[0-9]+$"}
 	case f.Enum != nil:
 		return object{"enum": orNull(f.Enum)}
+	case f.Format == "url":
+		return object{"type": []string{"string", "null"}, "pattern": urls}
 	case f.Format == "finding" && s.findings != nil:
 		return object{"enum": orNull(s.findings)}
 	case f.Format == "kind" && s.kinds != nil:

@@ -20,6 +20,7 @@ func (d *decoder) warn(c *Config) {
 		d.warnEndpoint(t, path)
 		d.warnRequest(t, path)
 		d.warnPlainSecrets(t, path)
+		d.warnControl(t, path)
 		d.warnFiles(reflect.ValueOf(t).Elem(), path)
 		if t.WhileFailing > t.Every {
 			d.remark(join(path, "while_failing"), "is longer than every (%v): the target is walked less often while it fails", t.Every)
@@ -101,6 +102,23 @@ func (d *decoder) warnPlainSecrets(t *probes.Target, path string) {
 	}
 	if d.origins[join(path, "body")].Written == "" && holdsSecret(t.Body) {
 		d.remark(join(path, "body"), "looks as if it held a secret")
+	}
+}
+
+// warnControl remarks on a control that nobody will ever ask.
+func (d *decoder) warnControl(t *probes.Target, path string) {
+	at := join(path, "control")
+	switch {
+	case !t.Control.Given():
+	case !t.FollowUp:
+		d.remark(at, "is never asked: follow_up is off")
+	case !t.Runs("followup"):
+		d.remark(at, "is never asked: kinds leaves followup out")
+	case t.Kind == probes.CustomDomain && t.Region == "":
+		d.remark(at, "is never asked: without region the domain may be any web server's, and no answer of it is out of place")
+	}
+	if d.origins[join(at, "url")].Written == "" && holdsSecret(t.Control.URL) {
+		d.remark(join(at, "url"), "looks as if it held a secret: the page is to be one that anybody may see")
 	}
 }
 

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"fmt"
 	"path/filepath"
 
 	"vpcprobe/probes"
@@ -92,4 +93,9 @@ func byEndpointName(t *probes.Target) {
 func tenant(t *probes.Target) {
 	withoutKeyAt("/status")(t)
 	t.Headers = []probes.Header{{Name: "X-Tenant", Value: "tenant-7"}}
+}
+
+// withControl names a public page of somebody else.
+func withControl(t *probes.Target) {
+	t.Control = probes.Control{URL: fmt.Sprintf("https://%s:%d/", ControlDomain, t.Port)}
 }

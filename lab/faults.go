@@ -641,8 +641,50 @@ func AnsweredBy(page http.HandlerFunc) Fault { return endpointTLS(func(t *side) 
 // AnsweredByWebServer lets a web server answer that knows nothing of the API.
 func AnsweredByWebServer(l *Lab) { AnsweredBy(webServer)(l) }
 
+// AnsweredByWelcome lets something answer that welcomes everybody, and shows
+// itself by nothing.
+func AnsweredByWelcome(l *Lab) { AnsweredBy(welcomePage)(l) }
+
+// PartnersWelcome lets it answer in the Regional domain's place.
+func PartnersWelcome(l *Lab) {
+	partnersTLS(func(t *side) { t.page = http.HandlerFunc(welcomePage) })(l)
+}
+
 // AnsweredByProxy lets a forward proxy deny the request.
 func AnsweredByProxy(l *Lab) { AnsweredBy(denyingProxy)(l) }
 
 // AnsweredByBalancer lets a load balancer answer that has no healthy target.
 func AnsweredByBalancer(l *Lab) { AnsweredBy(emptyBalancer)(l) }
+
+// AnsweredByFirewall lets a firewall answer that shows itself by nothing but
+// its words.
+func AnsweredByFirewall(l *Lab) { AnsweredBy(blockPage)(l) }
+
+// PartnersAnsweredByFirewall lets that firewall answer in the Regional domain's
+// place.
+func PartnersAnsweredByFirewall(l *Lab) {
+	partnersTLS(func(t *side) { t.page = http.HandlerFunc(blockPage) })(l)
+}
+
+// ControlAnsweredBy lets something else answer in the public web server's
+// place.
+func ControlAnsweredBy(page http.HandlerFunc) Fault {
+	return func(l *Lab) { l.change(func(s *state) { s.public.page = page }) }
+}
+
+// ControlByFirewall lets the firewall answer in the public web server's place.
+func ControlByFirewall(l *Lab) { ControlAnsweredBy(blockPage)(l) }
+
+// ControlByProxy lets a forward proxy deny the way to the public web server.
+func ControlByProxy(l *Lab) { ControlAnsweredBy(denyingProxy)(l) }
+
+// ControlBroken makes the public web server fail by itself.
+func ControlBroken(l *Lab) {
+	ControlAnsweredBy(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "the database of addresses is being rebuilt", http.StatusInternalServerError)
+	})(l)
+}
+
+// NoEgress drops what is sent to the public web server, as in a VPC that has
+// no way out.
+func NoEgress(l *Lab) { l.setLinks(silent, controlSite()) }

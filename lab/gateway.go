@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -81,6 +82,9 @@ func (l *Lab) gateway(addr netip.Addr) func(net.Conn) {
 			return
 		}
 		c.handler = l.answering(addr, s, facts)
+		if addr == controlSite() {
+			c.handler = l.visits.note(c.handler, facts.ClientCertificate != nil)
+		}
 		l.web.serve(t, c)
 	}
 }
@@ -99,6 +103,9 @@ func linger(conn net.Conn) {
 func (l *Lab) answering(addr netip.Addr, s side, facts apigateway.Conn) http.Handler {
 	if s.page != nil {
 		return s.page
+	}
+	if addr == controlSite() {
+		return http.HandlerFunc(publicPage)
 	}
 	apis := l.apis
 	if addr == farENI() {
@@ -154,7 +161,7 @@ func (l *Lab) configFor(addr netip.Addr, s side, name string, conn net.Conn) (*t
 // (FACTS.md 2.3).
 func certificateName(addr netip.Addr, name string) string {
 	name = strings.ToLower(name)
-	if addr == partnersENI() && name == PartnersDomain || addr != partnersENI() && name == CatalogDomain {
+	if addr == partnersENI() && name == PartnersDomain || addr == controlSite() && name == ControlDomain || addr != partnersENI() && name == CatalogDomain {
 		return name
 	}
 	if _, zone, ok := strings.Cut(name, "."); ok && "."+zone == vpceZone {
@@ -243,6 +250,12 @@ func webServer(w http.ResponseWriter, _ *http.Request) {
 	w.Write([]byte("<html><head><title>404 Not Found</title></head><body><center><h1>404 Not Found</h1></center><hr><center>nginx/1.24.0</center></body></html>\n"))
 }
 
+// welcomePage answers everybody, and shows itself by nothing.
+func welcomePage(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/html")
+	w.Write([]byte("<html><body><h1>It works!</h1></body></html>\n"))
+}
+
 // denyingProxy answers as Squid does when its access list does not allow the
 // destination.
 func denyingProxy(w http.ResponseWriter, _ *http.Request) {
@@ -261,4 +274,18 @@ func emptyBalancer(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/html")
 	w.WriteHeader(http.StatusServiceUnavailable)
 	w.Write([]byte("<html>\r\n<head><title>503 Service Temporarily Unavailable</title></head>\r\n<body>\r\n<center><h1>503 Service Temporarily Unavailable</h1></center>\r\n</body>\r\n</html>\r\n"))
+}
+
+// publicPage answers as a public web server does that tells callers their
+// address.
+func publicPage(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("203.0.113.20\n")) }
+
+// blockPage answers as a firewall does that ends TLS and shows itself by
+// nothing but its words.
+func blockPage(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "text/html")
+	w.WriteHeader(http.StatusForbidden)
+	fmt.Fprintf(w, "<html><head><title>Blocked</title></head><body><h1>Access blocked</h1><p>Access to https://%s%s is not allowed by policy EGRESS-7 of your organization. "+
+		"If you need it for your work, open a ticket with the network team and quote the policy, the time and the address of this page.</p>"+
+		"<p>Your request was recorded. Requests for pages of this category are reviewed every week.</p></body></html>\n", r.Host, r.URL.Path)
 }

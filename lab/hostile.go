@@ -78,8 +78,8 @@ func (s *HostileServer) DialContext(ctx context.Context, network, _ string) (net
 // does not depend on who is faster.
 const moment = 20 * time.Millisecond
 
-// answerHead is how a valid answer begins.
-const answerHead = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+// answerHead is how a valid answer of API Gateway begins.
+const answerHead = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nx-amzn-RequestId: 6f1c2b8e-0d4a-4c57-9b57-2f6f0f3f2a11\r\n"
 
 // misbehaviorOf returns what a peer that misbehaves does with a connection, or
 // nil.

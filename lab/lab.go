@@ -53,6 +53,7 @@ type Lab struct {
 	changing sync.Mutex // one change at a time
 	state    atomic.Pointer[state]
 	attempts atomic.Int64 // to connect to flaky addresses
+	visits   visits       // to the public web server
 	close    sync.Once
 }
 
@@ -146,7 +147,7 @@ func (l *Lab) servers() map[netip.Addr]func(net.Conn) {
 		stsStub():  l.sts,
 		stsPlain(): l.plain(http.HandlerFunc(l.assumeRole)),
 	}
-	for _, addr := range append(ENIs(), otherENI(), farENI(), partnersENI(), publicStub(), blackHole()) {
+	for _, addr := range append(ENIs(), otherENI(), farENI(), partnersENI(), controlSite(), publicStub(), blackHole()) {
 		who[addr] = l.gateway(addr)
 	}
 	return who
@@ -193,6 +194,10 @@ func (l *Lab) System() probes.System {
 // about each.
 func (l *Lab) Requests() []apigateway.Request { return l.apis.Requests() }
 
+// Visits returns the requests that reached the public web server, or whatever
+// answered in its place.
+func (l *Lab) Visits() []Visit { return l.visits.all() }
+
 // Heal undoes all faults. It is for labs that live; what the change of a
 // running system cannot do on loopback is a failure of the lab, and panics.
 func (l *Lab) Heal() { l.change(func(s *state) { *s = *healthy(l.good) }) }
@@ -238,11 +243,14 @@ func (l *Lab) truststore() []*x509.Certificate     { return l.state.Load().trust
 func (l *Lab) peer(addr netip.Addr) func(net.Conn) { return l.state.Load().peers[addr] }
 
 func (l *Lab) side(addr netip.Addr) side {
-	if s := l.state.Load(); addr == partnersENI() {
+	s := l.state.Load()
+	switch addr {
+	case partnersENI():
 		return s.regional
-	} else {
-		return s.private
+	case controlSite():
+		return s.public
 	}
+	return s.private
 }
 
 func (l *Lab) at(addr netip.Addr) netip.AddrPort { return netip.AddrPortFrom(addr, l.port) }

@@ -25,6 +25,10 @@ const (
 	// CatalogDomain is a private custom domain.
 	CatalogDomain = "catalog.internal.example"
 
+	// ControlDomain is somebody else's public web server, which answers to
+	// everybody and knows nothing of the APIs.
+	ControlDomain = "checkip.public.example"
+
 	// PartnersAPI is what the domain of partners and the private domain of
 	// catalog are mapped to.
 	PartnersAPI = "p9q8r7s6t5"
@@ -71,6 +75,7 @@ func ENIs() []netip.Addr {
 func otherENI() netip.Addr    { return netip.AddrFrom4([4]byte{127, 77, 9, 10}) }
 func farENI() netip.Addr      { return netip.AddrFrom4([4]byte{127, 77, 19, 10}) }
 func partnersENI() netip.Addr { return netip.AddrFrom4([4]byte{127, 77, 100, 10}) }
+func controlSite() netip.Addr { return netip.AddrFrom4([4]byte{127, 77, 101, 10}) }
 func lockAddr() netip.Addr    { return netip.AddrFrom4([4]byte{127, 77, 0, 1}) }
 func imdsStub() netip.Addr    { return netip.AddrFrom4([4]byte{127, 77, 0, 254}) }
 func ecsStub() netip.Addr     { return netip.AddrFrom4([4]byte{127, 77, 0, 170}) }

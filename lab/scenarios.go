@@ -286,10 +286,22 @@ func backendScenarios() []Scenario {
 }
 
 func answerScenarios() []Scenario {
+	// An answer that bears nobody's marks: a stranger at the address, or on the way there.
+	stranger := finds("not-api-gateway", "proxy-in-the-way")
 	return []Scenario{
-		{ID: "not-api-gateway", Title: "a web server answers in API Gateway's place", Target: "orders", Break: AnsweredByWebServer, Want: finds("not-api-gateway"), Tour: true},
+		{ID: "not-api-gateway", Title: "a web server answers in API Gateway's place", Target: "orders", Break: AnsweredByWebServer, Want: stranger, Tour: true},
 		{ID: "not-api-gateway-balancer", Title: "a load balancer without healthy targets answers", Target: "orders", Break: AnsweredByBalancer, Want: finds("not-api-gateway")},
+		{ID: "not-api-gateway-welcome", Title: "something that is not API Gateway answers 200 to everybody", Target: "orders", Break: AnsweredByWelcome, Want: finds("not-api-gateway", "proxy-in-the-way")},
+		{ID: "not-api-gateway-welcome-domain", Title: "what answers for the Regional domain takes API Gateway's marks away, which is no fault", Target: "partners", Break: PartnersWelcome, Want: finds()},
 		{ID: "proxy-in-the-way", Title: "a forward proxy denies the request", Target: "orders", Break: AnsweredByProxy, Want: finds("proxy-in-the-way"), Tour: true},
+		// What answers for somebody else's page as well is on the way; that such a page answers as it should shows nothing.
+		{ID: "proxy-in-the-way-control", Title: "a firewall that does not show itself answers for the API and for the control", Target: "orders", Break: Faults(AnsweredByFirewall, ControlByFirewall), Edit: withControl, Want: finds("proxy-in-the-way")},
+		{ID: "proxy-in-the-way-control-domain", Title: "the same for a Regional domain and the control", Target: "partners", Break: Faults(PartnersAnsweredByFirewall, ControlByFirewall), Edit: withControl, Want: finds("proxy-in-the-way")},
+		{ID: "stranger-without-control", Title: "a firewall that does not show itself answers, and there is no control", Target: "orders", Break: AnsweredByFirewall, Want: stranger},
+		{ID: "stranger-control-answers", Title: "a web server answers in API Gateway's place, and the control answers as it should", Target: "orders", Break: AnsweredByWebServer, Edit: withControl, Want: stranger},
+		{ID: "stranger-control-broken", Title: "a web server answers in API Gateway's place, and the control fails by itself", Target: "orders", Break: Faults(AnsweredByWebServer, ControlBroken), Edit: withControl, Want: stranger},
+		{ID: "stranger-control-by-proxy", Title: "a web server answers in API Gateway's place, and a proxy for the control", Target: "orders", Break: Faults(AnsweredByWebServer, ControlByProxy), Edit: withControl, Want: stranger},
+		{ID: "stranger-no-egress", Title: "a web server answers in API Gateway's place, and there is no way to the control", Target: "orders", Break: Faults(AnsweredByWebServer, NoEgress), Edit: withControl, Want: stranger},
 		{ID: "proxy-in-the-way-trusted", Title: "a proxy intercepts TLS, with an authority that is trusted", Target: "billing", Break: InterceptedTLS, Edit: trustProxy, Want: finds("proxy-in-the-way")},
 		{ID: "answer-timeout-slow", Title: "the answer comes a byte at a time", Target: "billing", Break: MisbehaveInTLS(Slowloris), Want: finds("answer-timeout")},
 		{ID: "answer-cut", Title: "the answer ends before its end", Target: "billing", Break: MisbehaveInTLS(HalfAnswer), Want: finds("answer-cut")},

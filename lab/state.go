@@ -23,6 +23,7 @@ type state struct {
 
 	private  side // the TLS of the endpoints
 	regional side // the TLS of the Regional custom domain
+	public   side // the TLS of the public web server
 	model    *apigateway.State
 
 	hosts       string       // further lines of the hosts file
@@ -62,6 +63,10 @@ func healthy(good credential) *state {
 			min:     tls.VersionTLS12, max: tls.VersionTLS12, // as mutual TLS was seen (FACTS.md 2.4, 3.2)
 			mutual: asApigw,
 			alpn:   []string{"h2", "http/1.1"},
+		},
+		public: side{
+			expires: 300 * day,
+			min:     tls.VersionTLS12, max: tls.VersionTLS13,
 		},
 		model:       healthyModel(),
 		nameservers: Resolvers()[:1],

@@ -31,6 +31,7 @@ func healthyZone() zone {
 	z.addrs[FarEndpointName] = []netip.Addr{farENI()}
 	z.addrs[OtherEndpointName] = []netip.Addr{otherENI()}
 	z.addrs[PartnersDomain] = []netip.Addr{partnersENI()}
+	z.addrs[ControlDomain] = []netip.Addr{controlSite()}
 	z.cnames[CatalogDomain] = EndpointName
 	z.addrs["localhost"] = []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})}
 	return z

@@ -17,8 +17,9 @@ import (
 // Schema and its documents are made from them. config is the key, doc what it
 // means, default what applies when it is absent; required, enum, pattern, min,
 // max and format say what is accepted. The formats are file (a path, relative
-// to the configuration file), host, regexp (RE2), resolver, finding, kind
-// (of probe) and variable (of the environment).
+// to the configuration file), host, url (https), regexp (RE2), resolver,
+// finding, kind (of probe) and variable (of the environment). A list tagged
+// single may be written as its only item.
 type Target struct {
 	Name   string     `config:"name" required:"true" pattern:"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$" doc:"Label of the target in output and metrics; unique."`
 	Kind   TargetKind `config:"kind" enum:"private-api,custom-domain" default:"private-api" doc:"What is called: a private-api through its VPC endpoint, or a custom-domain: any HTTPS host, such as a regional or private custom domain or a load balancer in front of the endpoint."`
@@ -44,6 +45,7 @@ type Target struct {
 	Expect      Expect      `config:"expect" doc:"What a good answer looks like; by default any 2xx status."`
 	Recognize   []Recognize `config:"recognize" doc:"Customized gateway responses and what they mean, tried in order before the built-in table."`
 	FollowUp    bool        `config:"follow_up" default:"true" doc:"Whether to send follow-up requests, at most twelve and once per failure, when an answer has several possible causes."`
+	Control     Control     `config:"control" doc:"A public page that is known to answer. The follow-up asks for it when an answer bears no mark of API Gateway: what answers for the control as well is a proxy on the way."`
 	KeyExchange string      `config:"key_exchange" enum:"classical,hybrid" default:"classical" doc:"The TLS key exchange to offer: classical (X25519, P-256), or hybrid, which puts post-quantum X25519MLKEM768 first as Go clients do by default."`
 
 	Trust             Trust             `config:"trust" doc:"Which server certificates to trust, beside the system's roots."`
@@ -98,7 +100,7 @@ type Expect struct {
 	Status  []int    `config:"status" min:"100" max:"599" example:"200" doc:"The accepted statuses; any 2xx unless given."`
 	Body    string   `config:"body" format:"regexp" doc:"A regular expression (RE2) that the body must match."`
 	JSON    []Equals `config:"json" doc:"Values that the JSON body must hold."`
-	Finding string   `config:"finding" format:"finding" doc:"A finding's id: this caller must be refused, and for exactly that reason."`
+	Finding []string `config:"finding" format:"finding" single:"true" example:"[resource-policy-silent, caller-anonymous]" doc:"A finding's id, or a list of them: this caller must be refused, and for no other reason than these. Causes that cannot be told apart are found together: list them all."`
 }
 
 // Equals asks that a JSON document holds a value at a path.
@@ -115,6 +117,18 @@ type Recognize struct {
 	Header  string `config:"header" example:"X-Error: key-missing" doc:"A header of the answer, name and value separated by a colon."`
 	Body    string `config:"body" format:"regexp" doc:"A regular expression (RE2) that the answer's body matches."`
 }
+
+// A Control is a page of a public web server that has nothing to do with the
+// target. Nothing that belongs to the target goes there: no signature, API key,
+// header, body or client certificate.
+type Control struct {
+	URL    string `config:"url" required:"true" format:"url" example:"https://checkip.amazonaws.com/" doc:"Its URL: https, and a host other than the target's. It gets a GET by the target's resolvers and trust, and nothing of the target's headers, secrets, signature or client certificate."`
+	Status []int  `config:"status" min:"100" max:"599" example:"200" doc:"The statuses that it is known to answer with; any 2xx unless given."`
+	Body   string `config:"body" format:"regexp" doc:"A regular expression (RE2) that its body is known to match."`
+}
+
+// Given reports whether the target has a control.
+func (c Control) Given() bool { return c.URL != "" }
 
 // Trust says which server certificates to trust.
 type Trust struct {

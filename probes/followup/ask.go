@@ -51,6 +51,8 @@ func (p *probe) ask(ctx context.Context, seen probes.Evidence, subject probes.Ob
 		q.anonymous()
 	case invoke.Named:
 		q.unsigned()
+	case invoke.Stranger:
+		q.askControl()
 	}
 	return q.obs
 }
@@ -64,21 +66,36 @@ func (q *inquiry) safe() bool {
 // one sends one request and reads the answer. Without budget left, it reads
 // nothing.
 func (q *inquiry) one(id, asked string, lane probes.Lane, r invoke.Request) Reading {
-	if q.sent >= maxRequests || q.silences >= maxSilences || q.ctx.Err() != nil {
+	if q.spent() {
 		return ""
 	}
+	o := q.call(q.client, lane, r)
+	return q.learn(id, asked, o, read(o))
+}
+
+// spent reports whether nothing more may be asked.
+func (q *inquiry) spent() bool {
+	return q.sent >= maxRequests || q.silences >= maxSilences || q.ctx.Err() != nil
+}
+
+// call sends one request and counts it.
+func (q *inquiry) call(client *invoke.Client, lane probes.Lane, r invoke.Request) probes.Observation {
 	pause(q.ctx)
 	q.sent++
-	o := q.client.Call(q.ctx, lane, r)
+	o := client.Call(q.ctx, lane, r)
 	o.Name = lane.Host
-	reading := read(o)
+	o.Values = []probes.Value{requests.Is(1)}
+	return o
+}
+
+// learn keeps what was answered, and how it reads.
+func (q *inquiry) learn(id, asked string, o probes.Observation, reading Reading) Reading {
 	if o.Outcome == probes.Aborted {
 		return ""
 	}
 	if reading == Silent {
 		q.silences++
 	}
-	o.Values = []probes.Value{requests.Is(1)}
 	o.Detail = &Detail{Probe: id, Asked: asked, Reading: reading, About: q.about.Family, Answer: invoke.Of(o)}
 	q.obs = append(q.obs, o)
 	return reading

@@ -141,6 +141,22 @@ var decisions = []decision{
 	{about: invoke.Named, when: []fact{is("P6", NoMethod)},
 		keep: []string{"identity-policy-silent", "identity-policy-denies", "organization-policy-denies"},
 		why:  "an anonymous caller gets past the endpoint's and the API's policies, and learns that the method wants a signature"},
+
+	// An answer that bears nobody's marks. What answers for a stranger, too, is
+	// on the way; that the stranger can be reached shows nothing: egress by
+	// name is common.
+	{about: invoke.Stranger, when: []fact{is("P14", Alike)},
+		keep: []string{"proxy-in-the-way"}, sure: probes.Likely, who: []string{"proxy-in-the-way"},
+		why: "the control, which is somebody else's, gets the very same answer: something on the way answers for both"},
+	{about: invoke.Stranger, when: []fact{is("P14", Proxied)},
+		sure: probes.Likely, who: []string{"proxy-in-the-way"},
+		why: "a proxy answers in place of the control; whether it answers here as well, nothing says"},
+	{about: invoke.Stranger, when: []fact{is("P14", Passed)},
+		sure: probes.Possible, who: []string{"not-api-gateway", "proxy-in-the-way"},
+		why: "the control answers as it is known to: nothing answers in place of everything, though a proxy may refuse this name alone"},
+	{about: invoke.Stranger, when: []fact{is("P14", Silent, Cut, NoName, Other)},
+		sure: probes.Possible, who: []string{"not-api-gateway", "proxy-in-the-way"},
+		why: "the control gave no answer that says anything: there may be no way out to it from here"},
 }
 
 // A verdict is what is left of an answer's causes.

@@ -28,6 +28,7 @@ const (
 	apiCauses    = "api-key-rejected waf-blocked host-not-recognized default-endpoint-disabled stage-not-found public-api-captured api-not-found"
 	ownCauses    = "api-key-rejected waf-blocked host-not-recognized strict-endpoint-access default-endpoint-disabled stage-not-found public-api-captured api-not-found"
 	domainCauses = "api-key-rejected waf-blocked client-cert-distrusted base-path-unmapped"
+	strangers    = "not-api-gateway proxy-in-the-way"
 	pathCauses   = "request-unsigned path-not-found method-not-found not-redeployed stage-in-path"
 )
 
@@ -90,6 +91,14 @@ func TestDecisions(t *testing.T) {
 		{name: "without the header it is no better", family: invoke.Malformed, via: dns, causes: "authorization-malformed path-not-found", readings: r{"P6": NoMethod}, want: "authorization-malformed path-not-found"},
 		{name: "signed callers come further", family: invoke.Anonymous, via: dns, causes: "resource-policy-silent caller-anonymous", readings: r{"P1": Denied, "P1-signed": NoMethod}, want: "resource-policy-silent caller-anonymous*"},
 		{name: "anonymous callers come further", family: invoke.Named, via: dns, causes: "identity-policy-silent resource-policy-silent endpoint-policy-silent organization-policy-denies", readings: r{"P6": NoMethod}, want: "identity-policy-silent organization-policy-denies"},
+
+		// An answer that bears nobody's marks.
+		{name: "a stranger, and no control", family: invoke.Stranger, via: dns, causes: strangers, want: strangers},
+		{name: "the control gets the same answer", family: invoke.Stranger, via: domain, causes: strangers, readings: r{"P14": Alike}, want: "proxy-in-the-way*"},
+		{name: "a proxy answers for the control", family: invoke.Stranger, via: dns, causes: strangers, readings: r{"P14": Proxied}, want: "not-api-gateway proxy-in-the-way*"},
+		{name: "the control answers", family: invoke.Stranger, via: dns, causes: strangers, readings: r{"P14": Passed}, want: strangers},
+		{name: "no way to the control", family: invoke.Stranger, via: dns, causes: strangers, readings: r{"P14": Silent}, want: strangers},
+		{name: "the control fails by itself", family: invoke.Stranger, via: dns, causes: strangers, readings: r{"P14": Other}, want: strangers},
 
 		{name: "what was asked about another answer", family: invoke.Anonymous, via: dns, causes: "resource-policy-silent caller-anonymous", readings: r{"about": "forbidden", "P1": NoMethod}, want: "resource-policy-silent caller-anonymous"},
 		{name: "a contradiction is not believed", family: invoke.Forbidden, via: dns, causes: "stage-not-found", readings: r{"P1": NoMethod}, want: "stage-not-found"},

@@ -9,7 +9,7 @@ import (
 
 // A Detail says what was asked and how the answer reads.
 type Detail struct {
-	Probe   string         `json:"probe"`   // P0 to P13
+	Probe   string         `json:"probe"`   // P0 to P14
 	Asked   string         `json:"asked"`   // how the request departs from the target's own
 	Reading Reading        `json:"reading"` // what the answer shows
 	About   invoke.Family  `json:"about"`   // the answer that is being explained
@@ -46,6 +46,8 @@ const (
 	Silent    Reading = "no answer in time" // nothing came
 	NoName    Reading = "no such name"      // the name does not resolve
 	Other     Reading = "other"             // something else, such as a proxy's answer
+	Alike     Reading = "the same answer"   // of the control: what the target's own request got, word for word
+	Proxied   Reading = "a proxy's answer"  // of the control: not the known one, and marked as a forward proxy's
 )
 
 // found are the readings of requests for which API Gateway found the API and
@@ -66,6 +68,8 @@ func read(o probes.Observation) Reading {
 		return Other
 	case a.Family == invoke.Forbidden:
 		return Forbidden
+	case a.Family == invoke.Stranger:
+		return Other
 	case a.Status < 400:
 		return Passed
 	}

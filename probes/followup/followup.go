@@ -3,6 +3,10 @@
 // that differ from the target's own in one respect each, and leaves those
 // causes that fit everything that was answered.
 //
+// Where an answer bears no mark of anybody, it asks for the target's control,
+// if it has one: a public page of somebody else, which gets nothing that is the
+// target's.
+//
 // It asks once per failure, never in the steady loop: every request counts in
 // the API's metrics, logs, quotas and firewall rules. It sends no body, no API
 // key but a bogus one, at most twelve requests, each marked by its User-Agent,
@@ -50,15 +54,20 @@ func New(version string) func(probes.System) probes.Constructor {
 			if err != nil {
 				return nil, err
 			}
-			return &probe{client: c, system: sys}, nil
+			control, err := newControl(sys, client, t)
+			if err != nil {
+				return nil, err
+			}
+			return &probe{client: c, system: sys, control: control}, nil
 		}
 	}
 }
 
 // A probe remembers the failure that it asked about, so that it asks once.
 type probe struct {
-	client *invoke.Client
-	system probes.System
+	client  *invoke.Client
+	system  probes.System
+	control *control // nil without one
 
 	episode string               // what is ambiguous; empty while nothing is
 	learned []probes.Observation // what asking brought
@@ -98,8 +107,8 @@ func ambiguous(seen probes.Evidence) (subject probes.Observation, episode string
 	var all []string
 	for _, o := range invoke.Blamed(seen) {
 		a := invoke.Of(o)
-		if a == nil || a.Family == "" {
-			continue
+		if a == nil || a.Family == "" || a.Family == invoke.Stranger && !seen.Target.Control.Given() {
+			continue // nothing that could be asked would tell
 		}
 		if !ok {
 			subject, ok = o, true

@@ -92,6 +92,7 @@ var settlers = []struct {
 	{[]string{"domain-not-associated"}, "aws apigateway get-domain-name-access-associations (apigateway:GET on /domainnameaccessassociations)"},
 	{[]string{"resource-policy-silent", "resource-policy-denies", "caller-anonymous"}, "aws apigateway get-rest-api --query policy (apigateway:GET on /restapis/API)"},
 	{[]string{"endpoint-policy-silent", "endpoint-policy-denies"}, "aws ec2 describe-vpc-endpoints --query 'VpcEndpoints[].PolicyDocument' (ec2:DescribeVpcEndpoints)"},
+	{[]string{"proxy-in-the-way"}, "the issuer of the server's certificate, which is a proxy's own authority where one ends TLS (openssl s_client -connect ADDRESS:443 -servername NAME </dev/null | openssl x509 -noout -issuer)"},
 	{[]string{"identity-policy-silent", "identity-policy-denies", "organization-policy-denies"}, "aws iam simulate-principal-policy (iam:SimulatePrincipalPolicy)"},
 }
 

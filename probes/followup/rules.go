@@ -4,11 +4,12 @@ import (
 	"slices"
 
 	"vpcprobe/probes"
+	"vpcprobe/probes/invoke"
 )
 
 // Rules are the root causes that share an answer with others: those that
 // follow-up requests tell apart, as far as the wire does.
-var Rules = slices.Concat(policyRules, routeRules, nameRules, pathRules)
+var Rules = slices.Concat(policyRules, routeRules, nameRules, pathRules, strangerRules)
 
 // The documents that the rules rest on.
 const (
@@ -266,3 +267,37 @@ var pathRules = []*probes.Rule{{
 	Match:  means("authorization-malformed"),
 	Notes:  notes(),
 }}
+
+var strangerRules = []*probes.Rule{{
+	ID:    "not-api-gateway",
+	Title: "Something other than API Gateway answers in its place",
+	Means: "The answer bears none of API Gateway's marks (x-amzn-requestid, x-amz-apigw-id), or is not HTTP at all. The server's certificate was trusted, so it is a load balancer, a CDN or another web server at the address that the name leads to: the request did not reach the API. " +
+		"Where the answer bears no mark of anybody, a proxy or a firewall on the way may have written it as well.",
+	Fix: "See who it is: the notes name the Server header. For a load balancer, look at its rules and targets: aws elbv2 describe-rules, aws elbv2 describe-target-health. Otherwise compare with the endpoint's own name: curl -v https://ENDPOINT_DNS_NAME/STAGE/PATH -H 'x-apigw-api-id: API'. " +
+		"A public page under control in the target, such as control: {url: \"https://checkip.amazonaws.com/\"}, shows whether something answers for everything.",
+	Source: forbidden403 + " (consider the source of the error)",
+	Match:  notGateway,
+	Notes:  notes(invoke.Excerpts),
+}, {
+	ID:    "proxy-in-the-way",
+	Title: "A forward proxy or firewall answers instead of the API",
+	Means: "The answer bears the marks of a proxy (Via, Proxy-Authenticate, its own Server header); or it bears no mark of anybody, as the pages of firewalls and captive portals do, and a web server in the API's place cannot be told from one, unless the same answer comes in place of a page of somebody else (the target's control). " +
+		"The request never reached API Gateway: the proxy ends TLS with an authority that is trusted here, and answers by itself.",
+	Fix:    "Exempt the API's names from the proxy: NO_PROXY=.execute-api.REGION.amazonaws.com,.vpce.amazonaws.com for callers, and an exception from TLS inspection in the proxy or firewall. Traffic to a VPC endpoint needs no proxy.",
+	Source: forbidden403 + " (consider the source of the error)",
+	Match:  means("proxy-in-the-way"),
+	Notes:  notes(invoke.Excerpts),
+}}
+
+// notGateway: an answer without API Gateway's marks, or one that is not HTTP.
+func notGateway(seen probes.Evidence) (probes.Certainty, []probes.Observation) {
+	sure, because := means("not-api-gateway")(seen)
+	garbled := probes.Filter(invoke.Blamed(seen), func(o probes.Observation) bool {
+		a := invoke.Of(o)
+		return o.Outcome == probes.NotHTTP && a != nil && a.Method != ""
+	})
+	if garbled != nil {
+		sure, because = max(sure, probes.Likely), append(because, garbled...)
+	}
+	return sure, because
+}

@@ -2,6 +2,7 @@ package followup_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -321,5 +322,92 @@ func TestLogsAreNamed(t *testing.T) {
 	want := `aws logs filter-log-events --region eu-west-1 --log-group-name API-Gateway-Execution-Logs_a1b2c3d4e5/prod --filter-pattern '"` + id + `"'`
 	if id == "" || !slices.Contains(found[0].Notes, want) {
 		t.Errorf("the notes lack %s:\n%s", want, strings.Join(found[0].Notes, "\n"))
+	}
+}
+
+// The control is asked once per failure, is counted, and gets nothing of the
+// target: no signature, key, header, body or client certificate.
+func TestControl(t *testing.T) {
+	l, targets := startLab(t)
+	for _, tt := range []struct {
+		target string
+		fault  lab.Fault
+		asked  string // readings of P14
+		counts int    // P0 and P14
+	}{
+		{"orders", lab.Faults(lab.AnsweredByFirewall, lab.ControlByFirewall), "the same answer", 2},
+		{"billing", lab.AnsweredByFirewall, "passed", 1}, // a request with an API key is not repeated
+		{"partners", lab.PartnersAnsweredByFirewall, "passed", 2},
+		{"partners", lab.APIKeyDisabled, "", 0},
+		{"catalog", lab.Faults(lab.AnsweredByFirewall, lab.NoEgress), "no answer in time", 2},
+		{"orders", lab.AnsweredByBalancer, "", 0}, // it says who it is
+		{"orders", lab.StageDeleted, "", -1},      // API Gateway answers: follow-ups, but no control
+	} {
+		t.Run(tt.target, func(t *testing.T) {
+			target := *targets[tt.target]
+			target.Headers = []probes.Header{{Name: "X-Tenant", Value: "tenant-7"}, {Name: "X-Apigw-Api-Id", Value: "a1"}}
+			target.Control = probes.Control{URL: fmt.Sprintf("https://%s:%d/ip?v=4", lab.ControlDomain, target.Port)}
+			l.Break(tt.fault)
+			defer l.Heal()
+			before := len(l.Visits())
+			w := newWalker(t, l.System(), &target)
+			w.round()
+			sent := counts(w.seen)
+			if tt.counts >= 0 && sent != tt.counts {
+				t.Errorf("%d follow-ups are counted, want %d", sent, tt.counts)
+			}
+			w.round()
+			if again := counts(w.seen); again != 0 {
+				t.Errorf("%d follow-ups are counted again", again)
+			}
+			if got := readings(w.seen, "P14"); got != tt.asked {
+				t.Errorf("the control reads %q, want %q", got, tt.asked)
+				w.tell(t)
+			}
+			checkVisits(t, l.Visits()[before:], tt.asked != "" && tt.asked != "no answer in time")
+		})
+	}
+}
+
+// readings are what follow-ups of that id read, with commas between.
+func readings(seen probes.Evidence, id string) string {
+	var all []string
+	for _, o := range seen.Of("followup") {
+		if d := followup.Of(o); d != nil && d.Probe == id {
+			all = append(all, string(d.Reading))
+		}
+	}
+	return strings.Join(all, ", ")
+}
+
+func checkVisits(t *testing.T, visits []lab.Visit, once bool) {
+	t.Helper()
+	if once != (len(visits) == 1) || len(visits) > 1 {
+		t.Fatalf("%d requests came to the control", len(visits))
+	}
+	for _, v := range visits {
+		if v.Method != "GET" || v.Path != "/ip?v=4" || v.Length != 0 || v.Certificate {
+			t.Errorf("the control got %+v", v)
+		}
+		if agent := v.Header.Get("User-Agent"); !strings.HasPrefix(agent, "vpcprobe-followup/") {
+			t.Errorf("the control was told %q", agent)
+		}
+		v.Header.Del("User-Agent")
+		v.Header.Del("Connection")
+		v.Header.Del("Accept-Encoding")
+		if len(v.Header) > 0 {
+			t.Errorf("the control got the headers %v", v.Header)
+		}
+	}
+}
+
+// A control that cannot be is a mistake of the configuration.
+func TestControlMustBeAPage(t *testing.T) {
+	target := &probes.Target{Kind: probes.CustomDomain, Domain: "x.example", Via: []probes.Via{probes.ViaDomain}, Region: "eu-west-1", Path: "/", Method: "GET", FollowUp: true}
+	for _, control := range []probes.Control{{URL: "http://y.example/"}, {URL: "https://y.example/", Body: "("}} {
+		target.Control = control
+		if _, err := followup.Kind.New(probes.Host())(target); err == nil || !strings.HasPrefix(err.Error(), "control: ") {
+			t.Errorf("%+v: %v", control, err)
+		}
 	}
 }

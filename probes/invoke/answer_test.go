@@ -152,7 +152,12 @@ func TestImpostors(t *testing.T) {
 	}{
 		{"a load balancer's fixed response", private, ok("Server: awselb/2.0\r\n"), probes.Unexpected, "not-api-gateway"},
 		{"a proxy's page", private, ok("Via: 1.1 proxy.corp\r\n"), probes.Unexpected, "proxy-in-the-way"},
-		{"nothing tells", private, ok(""), probes.OK, ""},
+		{"nothing tells who it is", private, ok(""), probes.Unexpected, "not-api-gateway proxy-in-the-way"},
+		{"nothing tells, and a server says its name", private, ok("Server: nginx\r\n"), probes.Unexpected, "not-api-gateway proxy-in-the-way"},
+		{"the owner says which status is good", func(w *world) { private(w); w.target.Expect.Status = []int{200} }, ok(""), probes.OK, ""},
+		{"API Gateway, by its id for the request", private, ok("x-amzn-RequestId: 1\r\n"), probes.OK, ""},
+		{"API Gateway, by its id that callers cannot set", private, ok("x-amz-apigw-id: 1\r\n"), probes.OK, ""},
+		{"a domain of which an API is known, behind what takes the marks away", func(w *world) { w.target.API = "a1b2c3d4e5" }, ok(""), probes.OK, ""},
 		{"the owner wants it so", func(w *world) { private(w); w.target.Expect.Body = "hello" }, ok("Via: 1.1 proxy.corp\r\n"), probes.OK, ""},
 		{"API Gateway by way of a proxy", private, ok("Via: 1.1 proxy.corp\r\nx-amzn-RequestId: 1\r\n"), probes.OK, ""},
 		{"any web server that knows no such page", generic, "HTTP/1.1 404 Not Found\r\nServer: nginx\r\nContent-Length: 0\r\n\r\n", probes.NotFound, "status-unexpected"},

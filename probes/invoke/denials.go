@@ -19,6 +19,7 @@ const (
 	Malformed    Family = "malformed"     // an Authorization header that is no signature: four
 	Anonymous    Family = "anonymous"     // nobody in particular was denied: the policy, or who is asking
 	Named        Family = "named"         // the old text of a denial, which names no policy
+	Stranger     Family = "stranger"      // no mark of API Gateway or of anybody else: who answers is at the address, or on the way there
 )
 
 // A denial is a row of the table of denials: an answer that API Gateway is
@@ -204,6 +205,7 @@ var denials = []denial{
 
 	// No error type is left: the backend's own answer, or a customized one.
 	{id: "proxy", who: Proxy, meets: failed, causes: []string{"proxy-in-the-way"}, certainty: probes.Likely, source: k0},
+	{id: "foreign", who: Unknown, meets: foreign, family: Stranger, causes: []string{"not-api-gateway", "proxy-in-the-way"}, source: k0},
 	{id: "foreign", meets: foreign, causes: []string{"not-api-gateway"}, certainty: probes.Likely, source: k0},
 	{id: "G1", who: Backend, status: []int{401, 403}, causes: []string{"backend-denied"}, certainty: probes.Likely, source: k0},
 	{id: "backend", who: Backend, meets: func(a *Answer) bool { return a.Status >= 500 }, causes: []string{"backend-error"}, certainty: probes.Likely, source: seen},

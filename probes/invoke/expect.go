@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"regexp"
 	"slices"
 	"strconv"
@@ -78,8 +79,8 @@ func (e *expectation) judge(a *Answer, r *reply) (probes.Outcome, error) {
 		}
 		return statusOutcome(a), fmt.Errorf("%s", a.short())
 	}
-	if cause := e.impostor(a); cause != "" {
-		a.Causes, a.Certainty = []string{cause}, probes.Likely
+	if d := e.impostor(a); d != nil {
+		a.Denial, a.Family, a.Causes, a.Certainty = d.id, d.family, slices.Clone(d.causes), max(d.certainty, probes.Possible)
 		return probes.Unexpected, fmt.Errorf("%s, answered by: %s", a.short(), a.Who)
 	}
 	if err := e.checkBody(r.body); err != nil {
@@ -101,17 +102,17 @@ func (e *expectation) accepts(a *Answer) bool {
 	return a.Status >= 200 && a.Status < 300 && a.WAFAction == "" && !recognized
 }
 
-// impostor names what answers well in API Gateway's place, such as a proxy's
-// page to log in. Whoever says what a good answer looks like knows better.
-func (e *expectation) impostor(a *Answer) string {
-	switch {
-	case !e.private || len(e.Status) > 0 || e.body != nil || len(e.JSON) > 0:
-	case a.Who == LoadBalancer || a.Who == CloudFront:
-		return "not-api-gateway"
-	case a.Who == Proxy:
-		return "proxy-in-the-way"
+// impostor says what it means that a good answer lacks API Gateway's marks,
+// which REST APIs return with their answers (API Gateway Developer Guide,
+// set-up-access-logging): the same as if the answer were a bad one. It may be a
+// proxy's page to log in, or what a web server says to everybody. Whoever says
+// what a good answer looks like knows better, and so does whoever calls a
+// custom domain: what is in front of it may take the marks away.
+func (e *expectation) impostor(a *Answer) *denial {
+	if !e.private || len(e.Status) > 0 || e.body != nil || len(e.JSON) > 0 || fromGateway(a) {
+		return nil
 	}
-	return ""
+	return match(&Answer{Status: http.StatusNotFound, Who: a.Who, expectsGateway: true})
 }
 
 func statusOutcome(a *Answer) probes.Outcome {

@@ -186,27 +186,6 @@ var backendRules = []*probes.Rule{{
 }}
 
 var answerRules = []*probes.Rule{{
-	ID:     "not-api-gateway",
-	Title:  "Something other than API Gateway answers in its place",
-	Means:  "The answer bears none of API Gateway's marks (x-amzn-requestid, x-amz-apigw-id), or is not HTTP at all. The server's certificate was trusted, so it is a load balancer, a CDN, another web server or a terminating proxy: the request did not reach the API.",
-	Fix:    "See who it is: the notes name the Server header. For a load balancer, look at its rules and targets: aws elbv2 describe-rules, aws elbv2 describe-target-health. Otherwise compare with the endpoint's own name: curl -v https://ENDPOINT_DNS_NAME/STAGE/PATH -H 'x-apigw-api-id: API'.",
-	Source: k0 + " (consider the source of the error)",
-	Match:  notGateway,
-	Notes: told(func(_ probes.Evidence, o probes.Observation, a *Answer) string {
-		if a.Status == 0 {
-			return o.Err.Error()
-		}
-		return excerpt(probes.Evidence{}, o, a)
-	}),
-}, {
-	ID:     "proxy-in-the-way",
-	Title:  "A forward proxy or firewall answers instead of the API",
-	Means:  "The answer bears the marks of a proxy (Via, Proxy-Authenticate, its own Server header). The request never reached API Gateway: the proxy ends TLS with an authority that is trusted here, and answers by itself.",
-	Fix:    "Exempt the API's names from the proxy: NO_PROXY=.execute-api.REGION.amazonaws.com,.vpce.amazonaws.com for callers, and an exception from TLS inspection in the proxy or firewall. Traffic to a VPC endpoint needs no proxy.",
-	Source: k0 + " (consider the source of the error)",
-	Match:  means("proxy-in-the-way"),
-	Notes:  told(excerpt),
-}, {
 	ID:     "answer-timeout",
 	Title:  "The request was sent, and no complete answer came in time",
 	Means:  "TCP and TLS are fine and the request was written, but the answer did not come within the target's timeout. The backend may be slow: API Gateway waits up to 29 seconds for it by default. Or something between drops what follows the handshake.",
@@ -269,16 +248,6 @@ func faults(seen probes.Evidence, keep func(probes.Observation) bool) (probes.Ce
 	return probes.Certain, because
 }
 
-// notGateway: an answer without API Gateway's marks, or one that is not HTTP.
-func notGateway(seen probes.Evidence) (probes.Certainty, []probes.Observation) {
-	sure, because := means("not-api-gateway")(seen)
-	_, garbled := ended(probes.Likely, probes.NotHTTP)(seen)
-	if garbled != nil {
-		sure, because = max(sure, probes.Likely), append(because, garbled...)
-	}
-	return sure, because
-}
-
 func signedAs(_ probes.Evidence, _ probes.Observation, a *Answer) string {
 	if a.Signed == nil {
 		return ""
@@ -296,6 +265,17 @@ func clock(_ probes.Evidence, _ probes.Observation, a *Answer) string {
 		by, direction = -by, "ahead of"
 	}
 	return fmt.Sprintf("this clock is %v %s the server's, by its Date header", by.Round(time.Second), direction)
+}
+
+// Excerpts shows how the first answers begin, and which server they say sent
+// them; of what is no answer, why it is none.
+func Excerpts(seen probes.Evidence, because []probes.Observation) []string {
+	return told(func(_ probes.Evidence, o probes.Observation, a *Answer) string {
+		if a.Status == 0 && o.Err != nil {
+			return o.Err.Error()
+		}
+		return excerpt(seen, o, a)
+	})(seen, because)
 }
 
 func excerpt(_ probes.Evidence, _ probes.Observation, a *Answer) string {
