@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/miekg/dns"
@@ -31,7 +32,7 @@ const (
 // errBadReply is the outcome bad_reply as an error.
 var errBadReply = errors.New("bad reply")
 
-// A question is one question to one server.
+// A question is one question to one server, and what became of it.
 type question struct {
 	net    probes.Network
 	server netip.AddrPort
@@ -39,6 +40,11 @@ type question struct {
 	qtype  uint16
 	tcp    bool // don't try UDP
 	plain  bool // without EDNS0
+
+	asked  *dns.Msg // with an unpredictable id
+	packed []byte
+	reply  *reply // never nil once asked: together with an error it says how far it came
+	err    error
 }
 
 // A reply is what came back, and how.
@@ -54,33 +60,53 @@ type reply struct {
 	delay     time.Duration // how much later that was than it reached the kernel
 }
 
-// ask puts the question: over UDP, over TCP where the reply was truncated, and
-// without EDNS0 where the server does not understand that (RFC 6891, 6.2.2).
-// The reply is never nil: together with an error it says how far it came.
-func (q question) ask(ctx context.Context) (*reply, error) {
-	r, err := q.once(ctx)
-	if err != nil || q.plain || (r.rcode != dns.RcodeFormatError && r.rcode != dns.RcodeNotImplemented && r.rcode != dns.RcodeBadVers) {
-		return r, err
+// ask puts questions to a server side by side: over UDP, over TCP where the
+// reply was truncated, and without EDNS0 where the server does not understand
+// that (RFC 6891, 6.2.2).
+func ask(ctx context.Context, questions []*question) {
+	once(ctx, questions)
+	var again []*question
+	for _, q := range questions {
+		if q.err == nil && !q.plain && q.reply.misunderstood() {
+			q.plain = true
+			again = append(again, q)
+		}
 	}
-	q.plain = true
-	return q.once(ctx)
+	once(ctx, again)
 }
 
-func (q question) once(ctx context.Context) (*reply, error) {
-	if q.tcp {
-		return q.overTCP(ctx)
+func (r *reply) misunderstood() bool {
+	return r.rcode == dns.RcodeFormatError || r.rcode == dns.RcodeNotImplemented || r.rcode == dns.RcodeBadVers
+}
+
+func once(ctx context.Context, questions []*question) {
+	var datagrams, streams []*question
+	for _, q := range questions {
+		q.reply = &reply{transport: OverUDP}
+		if q.asked, q.packed, q.err = q.message(); q.err != nil {
+			continue
+		}
+		if q.tcp {
+			streams = append(streams, q)
+		} else {
+			datagrams = append(datagrams, q)
+		}
 	}
-	r, err := q.overUDP(ctx)
-	if err != nil || !r.truncated {
-		return r, err
+	overUDP(ctx, datagrams)
+	for _, q := range datagrams {
+		if q.err == nil && q.reply.truncated {
+			streams = append(streams, q)
+		}
 	}
-	full, err := q.overTCP(ctx)
-	full.truncated, full.resent = true, r.resent
-	return full, err
+	var wg sync.WaitGroup
+	for _, q := range streams {
+		wg.Go(func() { q.overTCP(ctx) })
+	}
+	wg.Wait()
 }
 
 // message returns the question as a packet, with an unpredictable id.
-func (q question) message() (*dns.Msg, []byte, error) {
+func (q *question) message() (*dns.Msg, []byte, error) {
 	m := new(dns.Msg).SetQuestion(q.name, q.qtype)
 	if !q.plain {
 		m.SetEdns0(bufferSize, false)
@@ -89,54 +115,82 @@ func (q question) message() (*dns.Msg, []byte, error) {
 	return m, packed, err
 }
 
-// overUDP asks from a fresh socket, and thus from a fresh port.
-func (q question) overUDP(ctx context.Context) (*reply, error) {
-	r := &reply{transport: OverUDP}
-	m, packed, err := q.message()
-	if err != nil {
-		return r, err
+// A flight is a question that is under way over UDP.
+type flight struct {
+	*question
+	conn    net.Conn
+	receive func() ([]byte, time.Duration, error)
+}
+
+// overUDP sends all questions, each from a fresh socket and thus from a fresh
+// port, and then takes one reply after the other. The kernel stamps those that
+// wait meanwhile, so their time is right.
+func overUDP(ctx context.Context, questions []*question) {
+	flights := make([]flight, 0, len(questions))
+	for _, q := range questions {
+		conn, err := q.net.DialContext(ctx, "udp", q.server.String())
+		if err != nil {
+			q.err = err
+			continue
+		}
+		defer conn.Close()
+		flights = append(flights, flight{q, conn, receiver(conn)})
 	}
-	conn, err := q.net.DialContext(ctx, "udp", q.server.String())
-	if err != nil {
-		return r, err
+	defer context.AfterFunc(ctx, func() {
+		for _, f := range flights {
+			f.conn.SetReadDeadline(time.Unix(1, 0))
+		}
+	})()
+	first, last := resendAt(ctx)
+	for _, f := range flights {
+		f.send(first)
 	}
-	defer conn.Close()
-	defer interruptible(ctx, conn)()
-	if _, err := conn.Write(packed); err != nil {
-		return r, err
+	for _, f := range flights {
+		f.await(ctx)
 	}
-	receive := receiver(conn)
-	conn.SetReadDeadline(resendAt(ctx))
-	err = r.await(ctx, receive, m)
-	if isTimeout(err) && ctx.Err() == nil { // one lost datagram is no outage
-		r.resent++
-		deadline, _ := ctx.Deadline()
-		conn.SetReadDeadline(deadline)
-		if _, err = conn.Write(packed); err == nil {
-			err = r.await(ctx, receive, m)
+	for _, f := range flights { // one lost datagram is no outage
+		if isTimeout(f.err) && ctx.Err() == nil {
+			f.reply.resent++
+			f.send(last)
 		}
 	}
-	return r, finally(ctx, r.stray, err)
+	for _, f := range flights {
+		if f.reply.resent > 0 {
+			f.await(ctx)
+		}
+		f.err = finally(ctx, f.reply.stray, f.err)
+	}
+}
+
+// send sends the question, whose reply is to be here by a moment.
+func (f flight) send(by time.Time) {
+	f.conn.SetReadDeadline(by)
+	_, f.err = f.conn.Write(f.packed)
 }
 
 // await receives until the reply comes or it takes too long. What is not the
 // reply is passed over, since anybody can send it.
-func (r *reply) await(ctx context.Context, receive func() ([]byte, time.Duration, error), asked *dns.Msg) error {
-	for r.stray < maxStray {
-		if ctx.Err() != nil {
-			return ctx.Err()
+func (f flight) await(ctx context.Context) {
+	r := f.reply
+	for f.err == nil && r.arrived.IsZero() {
+		if f.err = ctx.Err(); f.err != nil {
+			return
 		}
-		packet, delay, err := receive()
+		if r.stray == maxStray {
+			f.err = context.DeadlineExceeded
+			return
+		}
+		packet, delay, err := f.receive()
 		if err != nil {
-			return err
+			f.err = err
+			return
 		}
-		if ours, err := r.read(asked, packet); ours {
-			r.arrived, r.delay = time.Now(), delay
-			return err
+		if ours, err := r.read(f.asked, packet); ours {
+			r.arrived, r.delay, f.err = time.Now(), delay, err
+			return
 		}
 		r.stray++
 	}
-	return context.DeadlineExceeded
 }
 
 // finally says how a fruitless wait ended.
@@ -153,31 +207,37 @@ func finally(ctx context.Context, stray int, err error) error {
 }
 
 // overTCP asks over a connection of its own.
-func (q question) overTCP(ctx context.Context) (*reply, error) {
-	r := &reply{transport: OverTCP}
-	m, packed, err := q.message()
-	if err != nil {
-		return r, err
-	}
+func (q *question) overTCP(ctx context.Context) {
+	q.reply = &reply{transport: OverTCP, truncated: q.reply.truncated, resent: q.reply.resent}
 	conn, err := q.net.DialContext(ctx, "tcp", q.server.String())
 	if err != nil {
-		return r, err
+		q.err = err
+		return
 	}
 	defer conn.Close()
-	defer interruptible(ctx, conn)()
-	if _, err := conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(packed))), packed...)); err != nil {
-		return r, finally(ctx, 0, err)
+	if deadline, ok := ctx.Deadline(); ok {
+		conn.SetDeadline(deadline)
 	}
-	packet, err := readPrefixed(conn)
+	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
+	packet, err := q.exchange(conn)
 	if err != nil {
-		return r, finally(ctx, 0, err)
+		q.err = finally(ctx, 0, err)
+		return
 	}
-	ours, err := r.read(m, packet)
+	truncated := q.reply.truncated
+	ours, err := q.reply.read(q.asked, packet)
 	if !ours {
-		return r, fmt.Errorf("%w: not one to the question", errBadReply)
+		err = fmt.Errorf("%w: not one to the question", errBadReply)
 	}
-	r.arrived, r.truncated = time.Now(), false
-	return r, err
+	q.reply.arrived, q.reply.truncated, q.err = time.Now(), truncated, err
+}
+
+// exchange sends the question and reads a reply, each with its length before it.
+func (q *question) exchange(conn net.Conn) ([]byte, error) {
+	if _, err := conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(q.packed))), q.packed...)); err != nil {
+		return nil, err
+	}
+	return readPrefixed(conn)
 }
 
 // readPrefixed reads one message with its length before it.
@@ -191,22 +251,14 @@ func readPrefixed(conn io.Reader) ([]byte, error) {
 	return packet, err
 }
 
-// interruptible lets the end of the context end what conn waits for. The
-// returned function undoes it.
-func interruptible(ctx context.Context, conn net.Conn) (undo func() bool) {
-	if deadline, ok := ctx.Deadline(); ok {
-		conn.SetDeadline(deadline)
-	}
-	return context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
-}
-
-// resendAt is when to ask again.
-func resendAt(ctx context.Context) time.Time {
+// resendAt is when to ask again, and when to give up.
+func resendAt(ctx context.Context) (again, last time.Time) {
+	now := time.Now()
 	deadline, ok := ctx.Deadline()
 	if !ok {
-		return time.Now().Add(resendAfter)
+		return now.Add(resendAfter), time.Time{}
 	}
-	return time.Now().Add(min(resendAfter, time.Until(deadline)/3))
+	return now.Add(min(resendAfter, deadline.Sub(now)/3)), deadline
 }
 
 func isTimeout(err error) bool { return err != nil && probes.Classify(err) == probes.Timeout }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"sync"
 	"time"
 
 	"github.com/miekg/dns"
@@ -134,9 +133,7 @@ func failed(o probes.Outcome) bool {
 
 // A family is what one server said of the addresses of one family.
 type family struct {
-	qtype   uint16
-	reply   *reply
-	err     error
+	*question
 	outcome probes.Outcome
 }
 
@@ -144,21 +141,20 @@ type family struct {
 func (l *lookup) askWithin(ctx context.Context, share time.Duration, server netip.AddrPort, full string) found {
 	ctx, cancel := context.WithTimeout(ctx, share)
 	defer cancel()
-	families := []family{{qtype: dns.TypeA}, {qtype: dns.TypeAAAA}}
+	types := []uint16{dns.TypeA, dns.TypeAAAA}
 	if l.conf.noAAAA {
-		families = families[:1]
+		types = types[:1]
 	}
 	start := time.Now()
-	ask := func(f *family) {
-		f.reply, f.err = question{net: l.net, server: server, name: full, qtype: f.qtype, tcp: l.conf.tcp}.ask(ctx)
-		f.outcome = outcomeOf(f.reply, f.err)
+	questions := make([]*question, len(types))
+	for i, qtype := range types {
+		questions[i] = &question{net: l.net, server: server, name: full, qtype: qtype, tcp: l.conf.tcp}
 	}
-	var wg sync.WaitGroup
-	for i := range families[1:] {
-		wg.Go(func() { ask(&families[i+1]) })
+	ask(ctx, questions)
+	families := make([]family, len(types))
+	for i, q := range questions {
+		families[i] = family{q, outcomeOf(q.reply, q.err)}
 	}
-	ask(&families[0])
-	wg.Wait()
 	return combine(families, server, start)
 }
 
