@@ -161,7 +161,7 @@ func (a *Agent) diagnose(seen probes.Evidence, interrupted bool) []probes.Findin
 	own := len(a.rules) - a.own
 	found := a.apply(a.rules[:own], seen)
 	a.contain("refining the findings", func() { found = probes.Refine(a.kinds, seen, found) })
-	if want := seen.Target.Expect.Finding; want != "" {
+	if want := seen.Target.Expect.Finding; len(want) > 0 {
 		missing := a.apply(a.rules[own:own+1], seen)
 		if len(missing) == 0 {
 			expect(found, want)
@@ -188,20 +188,19 @@ func (a *Agent) apply(rules []*probes.Rule, seen probes.Evidence) (found []probe
 	return found
 }
 
-// expect marks the finding that the configuration asks for, if it is the only
-// error: the caller was refused, and for exactly that reason.
-func expect(found []probes.Finding, want string) {
-	at := -1
-	for i, f := range found {
-		switch {
-		case f.Rule.ID == want:
-			at = i
-		case f.Rule.Severity == probes.Error:
+// expect marks the findings that the configuration asks for, if there is no
+// other error: the caller was refused, and for no other reason than these. A
+// cause beside them that the evidence leaves open may be the true one, so then
+// nothing is as expected.
+func expect(found []probes.Finding, want []string) {
+	wanted := func(f probes.Finding) bool { return slices.Contains(want, f.Rule.ID) }
+	for _, f := range found {
+		if f.Rule.Severity == probes.Error && !wanted(f) {
 			return
 		}
 	}
-	if at >= 0 {
-		found[at].Expected = true
+	for i, f := range found {
+		found[i].Expected = wanted(f)
 	}
 }
 

@@ -73,6 +73,10 @@ func TestVerdict(t *testing.T) {
 		{"refused as expected, with a notice", outcomes{ok}, outcomes{refused}, nil, []*probes.Rule{connectRefused, moved}, "connect-refused", "reachable: (connect-refused) moved", "refused, exactly as expected"},
 		{"refused as expected, and more", outcomes{ok}, outcomes{refused}, nil, []*probes.Rule{connectRefused, mismatch}, "connect-refused", "unreachable: connect-refused mismatch", "the path fails"},
 		{"refused for another reason", outcomes{ok}, outcomes{refused}, nil, []*probes.Rule{connectRefused}, "denied", "unreachable: connect-refused", "the path fails"},
+		{"refused for one of several reasons", outcomes{ok}, outcomes{refused}, nil, []*probes.Rule{connectRefused}, "denied connect-refused", "reachable: (connect-refused)", "refused, exactly as expected"},
+		{"refused for a set of reasons", outcomes{ok}, outcomes{refused}, nil, []*probes.Rule{connectRefused, mismatch}, "mismatch connect-refused", "reachable: (connect-refused) (mismatch)", "refused, exactly as expected"},
+		{"refused for reasons of which one is not wanted", outcomes{ok}, outcomes{refused}, nil, []*probes.Rule{connectRefused, mismatch}, "denied connect-refused", "unreachable: connect-refused mismatch", "the path fails"},
+		{"not refused, for none of several reasons", outcomes{ok}, outcomes{ok}, nil, nil, "denied connect-refused", "degraded: refusal-missing", "the path works"},
 		{"not refused", outcomes{ok}, outcomes{ok, ok}, nil, nil, "connect-refused", "degraded: refusal-missing", "all 2 paths work"},
 		{"refused on one lane only", outcomes{ok}, outcomes{ok, refused}, nil, []*probes.Rule{connectRefused}, "connect-refused", "degraded: connect-refused refusal-missing", "1 of 2 paths work"},
 	} {
@@ -96,7 +100,7 @@ func TestVerdict(t *testing.T) {
 			})
 			connect.Rules = tt.rules
 			orders := target("orders")
-			orders.Expect.Finding = tt.expect
+			orders.Expect.Finding = strings.Fields(tt.expect)
 			// What a trace sees on the way is evidence, not an experience of callers.
 			r := checkTarget(t, orders, lookup, connect, kind("trace", probes.PerTarget, ends(probes.Timeout)))
 			if got := verdictAndFindings(r); got != tt.want {
@@ -223,11 +227,11 @@ func TestWorst(t *testing.T) {
 		finding("possible", probes.Error, probes.Possible, connect),
 		finding("high", probes.Error, probes.Likely, connect),
 		finding("low", probes.Error, probes.Possible, resolve),
+		finding("notice", probes.Notice, probes.Certain, resolve),
 	}}
 	r.Findings[1].Expected = true
 	var order []string
 	for f := r.Worst(); f != nil; f = r.Worst() {
-		finding("notice", probes.Notice, probes.Certain, resolve),
 		order = append(order, f.Rule.ID)
 		r.Findings = slices.DeleteFunc(slices.Clone(r.Findings), func(g probes.Finding) bool { return g.Rule == f.Rule })
 	}

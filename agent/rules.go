@@ -3,6 +3,7 @@ package agent
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"vpcprobe/probes"
 )
@@ -29,13 +30,14 @@ func ownRules(j judge) []*probes.Rule {
 		Source:   "The target's own configuration (expect.finding); API Gateway Developer Guide, apigateway-authorization-flow",
 		Severity: probes.Error,
 		Match: func(seen probes.Evidence) (probes.Certainty, []probes.Observation) {
-			if let := j.succeeded(seen); seen.Target.Expect.Finding != "" && len(let) > 0 {
+			if let := j.succeeded(seen); len(seen.Target.Expect.Finding) > 0 && len(let) > 0 {
 				return probes.Certain, let
 			}
 			return probes.No, nil
 		},
 		Notes: func(seen probes.Evidence, let []probes.Observation) []string {
-			return []string{fmt.Sprintf("expected the finding %s; the call succeeded on %s", seen.Target.Expect.Finding, count(len(let), "path"))}
+			want := strings.Join(seen.Target.Expect.Finding, " or ")
+			return []string{fmt.Sprintf("expected the finding %s; the call succeeded on %s", want, count(len(let), "path"))}
 		},
 	}, {
 		ID:       "unexplained",
