@@ -126,7 +126,10 @@ type flight struct {
 // port, and then takes one reply after the other. The kernel stamps those that
 // wait meanwhile, so their time is right.
 func overUDP(ctx context.Context, questions []*question) {
-	flights := make([]flight, 0, len(questions))
+	if len(questions) == 0 {
+		return
+	}
+	flights, buf := make([]flight, 0, len(questions)), make([]byte, maxDatagram)
 	for _, q := range questions {
 		conn, err := q.net.DialContext(ctx, "udp", q.server.String())
 		if err != nil {
@@ -134,7 +137,7 @@ func overUDP(ctx context.Context, questions []*question) {
 			continue
 		}
 		defer conn.Close()
-		flights = append(flights, flight{q, conn, receiver(conn)})
+		flights = append(flights, flight{q, conn, receiver(conn, buf)})
 	}
 	defer context.AfterFunc(ctx, func() {
 		for _, f := range flights {

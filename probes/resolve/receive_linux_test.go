@@ -21,7 +21,7 @@ func TestReceiverKnowsHowLongADatagramWaited(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	receive := receiver(client)
+	receive := receiver(client, make([]byte, maxDatagram))
 	if _, err := server.WriteTo([]byte("reply"), client.LocalAddr()); err != nil {
 		t.Fatal(err)
 	}

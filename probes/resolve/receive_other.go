@@ -7,4 +7,6 @@ import (
 	"time"
 )
 
-func receiver(conn net.Conn) func() ([]byte, time.Duration, error) { return unstamped(conn) }
+func receiver(conn net.Conn, buf []byte) func() ([]byte, time.Duration, error) {
+	return unstamped(conn, buf)
+}
