@@ -130,7 +130,7 @@ func serve(ctx context.Context, d daemon) error {
 	if err != nil {
 		return exit{exitUsage, err}
 	}
-	servers, err := listen(d.config, a, status.New(a, options), d.log)
+	servers, err := listen(d.config, a, status.New(a, options), &m.Own, d.log)
 	if err != nil {
 		return exit{exitUsage, err}
 	}
@@ -160,6 +160,7 @@ func (d *daemon) export(m *metrics.Metrics) (run []func(context.Context), err er
 	if d.config.Metrics.EMF {
 		emf := export.NewEMF(d.stdout, export.EMFOptions{Log: d.log})
 		d.sinks = append(d.sinks, emf)
+		m.Own.EMFDropped = emf.Dropped
 		run = append(run, emf.Run)
 	}
 	if to := d.config.Metrics.OTLP; to.Endpoint != "" {
@@ -168,6 +169,10 @@ func (d *daemon) export(m *metrics.Metrics) (run []func(context.Context), err er
 		})
 		if err != nil {
 			return nil, fmt.Errorf("metrics.otlp: %w", err)
+		}
+		m.Own.OTLP = func() metrics.Pushes {
+			s := otlp.Stats()
+			return metrics.Pushes{Succeeded: s.Pushed, Failed: s.Failed, Rejected: s.Rejected, Latest: s.Latest}
 		}
 		run = append(run, func(ctx context.Context) {
 			otlp.Run(ctx)
@@ -187,8 +192,9 @@ type endpoint struct {
 }
 
 // listen opens the agent's endpoints: the one for people and Prometheus, and
-// the loopback one for the container runtime.
-func listen(c config.Config, a *agent.Agent, handler http.Handler, log *slog.Logger) ([]endpoint, error) {
+// the loopback one for the container runtime. Own learns how the web
+// configuration is doing.
+func listen(c config.Config, a *agent.Agent, handler http.Handler, own *metrics.Own, log *slog.Logger) ([]endpoint, error) {
 	front, err := net.Listen("tcp", c.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
@@ -200,7 +206,7 @@ func listen(c config.Config, a *agent.Agent, handler http.Handler, log *slog.Log
 			front.Close()
 			return nil, err
 		}
-		w.Log = log
+		w.Log, own.WebConfig = log, w.Err
 		if endpoints[0].listener, err = w.Listener(front); err != nil {
 			front.Close()
 			return nil, err
@@ -210,12 +216,12 @@ func listen(c config.Config, a *agent.Agent, handler http.Handler, log *slog.Log
 	if c.HealthListen == "off" {
 		return endpoints, nil
 	}
-	own, err := net.Listen("tcp", c.HealthListen)
+	loopback, err := net.Listen("tcp", c.HealthListen)
 	if err != nil {
 		front.Close()
 		return nil, fmt.Errorf("health_listen: %w", err)
 	}
-	return append(endpoints, endpoint{"the health check", own, status.NewServer(status.NewHealth(a))}), nil
+	return append(endpoints, endpoint{"the health check", loopback, status.NewServer(status.NewHealth(a))}), nil
 }
 
 // serve serves until close; any other end is an error.

@@ -42,7 +42,7 @@ type family struct {
 // allFamilies are those of the agent, those of targets, and those that the
 // kinds declare.
 func (m *Metrics) allFamilies() []*family {
-	families := slices.Concat(m.agentFamilies(), m.targetFamilies())
+	families := slices.Concat(m.agentFamilies(), m.ownFamilies(), m.targetFamilies())
 	for _, k := range m.kinds {
 		for _, metric := range k.Metrics {
 			name := prefix + metric.Name

@@ -34,6 +34,10 @@ type Options struct {
 
 // Metrics is an [agent.Sink] and a [prometheus.Gatherer] of what it records.
 type Metrics struct {
+	// Own says how the exporters and the endpoint are doing. It may be set
+	// before metrics are served.
+	Own Own
+
 	kinds    []probes.Kind
 	stats    func() agent.Stats
 	version  string

@@ -431,6 +431,7 @@ func TestGzip(t *testing.T) {
 // promlint has nothing to say, and the text parses.
 func TestLint(t *testing.T) {
 	m := New(kinds(), Options{Native: true, Stats: func() agent.Stats { return agent.Stats{} }})
+	m.Own = Own{WebConfig: func() error { return nil }, EMFDropped: func() uint64 { return 0 }, OTLP: func() Pushes { return Pushes{Latest: time.Now()} }}
 	m.Record(healthy("orders").found(probes.Finding{Rule: &probes.Rule{ID: "x"}, Certainty: probes.Certain}).r)
 	m.Record(of("orders", agent.Unreachable, laneAt(1, true)).saw("connect", onLane(1, probes.Reset, "", 0)).r)
 	problems, err := promlint.New(strings.NewReader(get(t, m, ""))).Lint()
@@ -451,7 +452,8 @@ func TestLint(t *testing.T) {
 		"build_info", "config_last_reload_successful", "config_last_reload_success_timestamp_seconds", "targets", "in_flight", "scheduler_lag_seconds",
 		"scheduler_missed_runs_total", "scheduler_late_runs_total", "scheduler_runs_total", "scheduler_waiting", "verdict", "walks_total",
 		"walk_duration_seconds", "success", "probes_total", "failures_total", "phase_seconds", "last_run_timestamp_seconds",
-		"last_success_timestamp_seconds", "finding", "phase_duration_seconds",
+		"last_success_timestamp_seconds", "finding", "phase_duration_seconds", "web_config_last_reload_successful", "emf_dropped_rounds_total",
+		"otlp_pushes_total", "otlp_rejected_points_total", "otlp_last_success_timestamp_seconds",
 	} {
 		if families[prefix+name] == nil {
 			t.Errorf("no %s", name)
@@ -535,6 +537,7 @@ func TestReference(t *testing.T) {
 		}
 	}
 	m := New(kinds(), Options{Native: true, Stats: func() agent.Stats { return agent.Stats{} }})
+	m.Own = Own{WebConfig: func() error { return nil }, EMFDropped: func() uint64 { return 0 }, OTLP: func() Pushes { return Pushes{Latest: time.Now()} }}
 	m.Record(healthy("orders").r)
 	families, err := m.Gather()
 	if err != nil {
