@@ -271,11 +271,11 @@ var pathRules = []*probes.Rule{{
 var strangerRules = []*probes.Rule{{
 	ID:    "not-api-gateway",
 	Title: "Something other than API Gateway answers in its place",
-	Means: "The answer bears none of API Gateway's marks (x-amzn-requestid, x-amz-apigw-id), or is not HTTP at all. The server's certificate was trusted, so it is a load balancer, a CDN or another web server at the address that the name leads to: the request did not reach the API. " +
+	Means: "The answer, be its status a good one, bears none of the marks that API Gateway returns with the answers of a REST API (x-amzn-requestid, x-amz-apigw-id), or is not HTTP at all. The server's certificate was trusted, so it is a load balancer, a CDN or another web server at the address that the name leads to: the request did not reach the API. " +
 		"Where the answer bears no mark of anybody, a proxy or a firewall on the way may have written it as well.",
 	Fix: "See who it is: the notes name the Server header. For a load balancer, look at its rules and targets: aws elbv2 describe-rules, aws elbv2 describe-target-health. Otherwise compare with the endpoint's own name: curl -v https://ENDPOINT_DNS_NAME/STAGE/PATH -H 'x-apigw-api-id: API'. " +
-		"A public page under control in the target, such as control: {url: \"https://checkip.amazonaws.com/\"}, shows whether something answers for everything.",
-	Source: forbidden403 + " (consider the source of the error)",
+		"A public page under control in the target, such as control: {url: \"https://checkip.amazonaws.com/\"}, shows whether something answers for everything. If it is the API, and something on the way takes the marks out of its answers, say what a good answer is under expect (status, body or json): then they are not looked for.",
+	Source: forbidden403 + " (consider the source of the error); " + guide + "set-up-access-logging (the headers of the answer)",
 	Match:  notGateway,
 	Notes:  notes(invoke.Excerpts),
 }, {
