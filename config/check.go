@@ -222,7 +222,7 @@ func (d *decoder) checkExpect(t *probes.Target, path string) {
 	if !d.given(finding) {
 		return
 	}
-	if len(t.Expect.Finding) == 0 && !d.wrong[finding] {
+	if len(t.Expect.Finding) == 0 && !d.wrong[finding] && !d.wrong[index(finding, 0)] {
 		d.complain(finding, "must not be empty: name the finding, or the findings, that the refusal is to have")
 	}
 	d.checkTwice(finding, len(t.Expect.Finding), func(i int) any { return t.Expect.Finding[i] })

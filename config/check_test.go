@@ -100,6 +100,56 @@ func TestChecks(t *testing.T) {
 				`config.yaml:3:53: targets[1].path: ' ' does not belong in a request's path: write it percent-encoded`,
 				`config.yaml:4:53: targets[2].path: is not the path of a URL: a % is followed by two hexadecimal digits`,
 				`config.yaml:5:53: targets[3].path: '#' does not belong in a request's path: write it percent-encoded`}},
+		"controls that prove nothing": {
+			"targets:\n" +
+				"  - {name: a, kind: custom-domain, domain: x.example, control: {url: \"http://y.example/\"}}\n" +
+				"  - {name: b, kind: custom-domain, domain: x.example, control: {url: y.example}}\n" +
+				"  - {name: c, kind: custom-domain, domain: x.example, control: {url: \"https://me:s3cr3t-word@y.example/\"}}\n" +
+				"  - {name: d, kind: custom-domain, domain: x.example, control: {url: \"https://X.example:8443/other\"}}\n" +
+				"  - {name: e, kind: custom-domain, domain: x.example, control: {url: \"https://203.0.113.7/\"}}\n" +
+				"  - {name: f, kind: custom-domain, domain: x.example, control: {url: \"https://y.example/#top\"}}\n" +
+				"  - {name: g, kind: custom-domain, domain: x.example, control: {url: \"https://y.example:0/\"}}\n" +
+				"  - {name: h, kind: custom-domain, domain: x.example, control: {url: \"https://y..example/\"}}\n" +
+				"  - {name: i, kind: custom-domain, domain: x.example, control: {url: \"https://y.example/a b\"}}\n" +
+				"  - {name: j, kind: custom-domain, domain: x.example, control: {status: [200]}}\n" +
+				"  - {name: k, kind: custom-domain, domain: x.example, control: \"https://y.example/\"}\n" +
+				"  - {name: l, kind: custom-domain, domain: x.example, control: {url: \"https://y.example/\", status: [20], body: \"(\", method: POST}}\n" +
+				"  - {name: m, api: a1, region: eu-west-1, stage: p, endpoint: {id: vpce-0a1b2c3d}, control: {url: \"https://a1-vpce-0a1b2c3d.execute-api.eu-west-1.amazonaws.com/p\"}}\n",
+			[]string{
+				`config.yaml:2:70: targets[0].control.url: "http://y.example/" is not https: what answers in the clear proves nothing (try a URL that begins with https://)`,
+				`config.yaml:3:70: targets[1].control.url: is not the URL of a page (an example: https://checkip.amazonaws.com/)`,
+				`config.yaml:4:70: targets[2].control.url: holds a user name or password: the page is to be one that anybody may see, so write the URL without`,
+				`config.yaml:5:70: targets[3].control.url: "x.example" is the target itself: name a page that has nothing to do with it`,
+				`config.yaml:6:70: targets[4].control.url: "203.0.113.7" is an address: name the host, as its certificate does`,
+				`config.yaml:7:70: targets[5].control.url: "https://y.example/#top" has a fragment, which is never sent: write the URL without what begins with #`,
+				`config.yaml:8:70: targets[6].control.url: "y.example:0" has no port between 1 and 65535`,
+				`config.yaml:9:70: targets[7].control.url: "y..example" is not a host name`,
+				`config.yaml:10:70: targets[8].control.url: "https://y.example/a b" holds a character that does not belong in a URL: write it percent-encoded`,
+				`config.yaml:11:64: targets[9].control.url: is missing (an example: https://checkip.amazonaws.com/)`,
+				`config.yaml:12:64: targets[10].control: must be a mapping of keys to values, not a single value`,
+				`config.yaml:13:101: targets[11].control.status[0]: "20" is not between 100 and 599`,
+				`config.yaml:13:112: targets[11].control.body: not a regular expression: missing closing ): ` + "`(`" + ``,
+				`config.yaml:13:117: targets[11].control.method: unknown key here (it belongs in targets[])`,
+				`config.yaml:14:99: targets[12].control.url: "a1-vpce-0a1b2c3d.execute-api.eu-west-1.amazonaws.com" is the target itself: name a page that has nothing to do with it`}},
+		"expected findings": {
+			"targets:\n" +
+				"  - {name: a, kind: custom-domain, domain: x.example, expect: {finding: []}}\n" +
+				"  - {name: b, kind: custom-domain, domain: x.example, expect: {finding: [throttled, private-dns-off, throttled]}}\n" +
+				"  - {name: c, kind: custom-domain, domain: x.example, expect: {finding: [throtled]}}\n" +
+				"  - {name: d, kind: custom-domain, domain: x.example, expect: {finding: throtled}}\n" +
+				"  - {name: e, kind: custom-domain, domain: x.example, expect: {finding: {id: throttled}}}\n" +
+				"  - {name: f, kind: custom-domain, domain: x.example, expect: {finding: [throttled], status: [403]}}\n" +
+				"  - {name: g, kind: custom-domain, domain: x.example, expect: {finding: [~]}}\n" +
+				"  - {name: h, kind: custom-domain, domain: x.example, expect: {finding: \"\"}}\n",
+			[]string{
+				`config.yaml:2:73: targets[0].expect.finding: must not be empty: name the finding, or the findings, that the refusal is to have`,
+				`config.yaml:3:102: targets[1].expect.finding[2]: throttled is listed twice`,
+				`config.yaml:4:74: targets[2].expect.finding[0]: "throtled" is not a finding (did you mean "throttled"?): vpcprobe explain lists them`,
+				`config.yaml:5:73: targets[3].expect.finding: "throtled" is not a finding (did you mean "throttled"?): vpcprobe explain lists them`,
+				`config.yaml:6:73: targets[4].expect.finding: must be a list, not a mapping: begin each item with "- "`,
+				`config.yaml:7:94: targets[5].expect.status: goes with an answer that is good: with finding, this caller must be refused`,
+				`config.yaml:8:74: targets[6].expect.finding[0]: an empty item`,
+				`config.yaml:9:73: targets[7].expect.finding: "" is not a finding: vpcprobe explain lists them`}},
 		"a URL longer than API Gateway takes": {
 			strings.Replace(target, "/health", "/"+strings.Repeat("x", longestURL), 1),
 			[]string{`config.yaml:6:11: targets[0].path: makes a URL of 8252 characters: API Gateway accepts 8192 for a private API`}},
@@ -209,7 +259,7 @@ func TestChecks(t *testing.T) {
 				`config.yaml:8:5: targets[0].listen: unknown key here (it belongs at the top level)`,
 				`config.yaml:9:5: targets[0].hostname: unknown key (did you mean "domain"?)`,
 				`config.yaml:10:5: targets[0].ca_file: unknown key here (it belongs in targets[].trust)`,
-				`config.yaml:11:5: targets[0].qqq: unknown key (one of name, kind, api, region, dns_suffix, domain, stage, path, method, via, endpoint, resolvers, port, sign, profile, api_key, headers, body, expect, recognize, follow_up, key_exchange, trust, client_certificate, every, while_failing, timeout, pace, kinds)`}},
+				`config.yaml:11:5: targets[0].qqq: unknown key (one of name, kind, api, region, dns_suffix, domain, stage, path, method, via, endpoint, resolvers, port, sign, profile, api_key, headers, body, expect, recognize, follow_up, control, key_exchange, trust, client_certificate, every, while_failing, timeout, pace, kinds)`}},
 		"nothing": {
 			"# nothing\n", []string{`config.yaml:1:1: targets: is missing: the file is empty ('vpcprobe config init' prints one to start from)`}},
 		"no targets": {
@@ -343,6 +393,18 @@ func TestWarnings(t *testing.T) {
 		"no stage": {
 			"targets: [{name: a, api: b, region: eu-west-1}]",
 			[]string{`1:11: targets[0].stage: is not given, and path has none either: API Gateway answers 403 Forbidden to that`}},
+		"a control that follow-ups do not reach": {
+			domain + "    region: eu-west-1\n    follow_up: false\n    control: {url: \"https://y.example/\"}\n",
+			[]string{`7:14: targets[0].control: is never asked: follow_up is off`}},
+		"a control without the kind that asks": {
+			target + "    kinds: [resolve, connect]\n    control: {url: \"https://y.example/\"}\n",
+			[]string{`8:14: targets[0].control: is never asked: kinds leaves followup out`}},
+		"a control of any web server": {
+			domain + "    control: {url: \"https://y.example/?token=eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln\"}\n",
+			[]string{
+				`5:14: targets[0].control: is never asked: without region the domain may be any web server's, and no answer of it is out of place`,
+				`5:20: targets[0].control.url: looks as if it held a secret: the page is to be one that anybody may see`}},
+		"a control": {domain + "    region: eu-west-1\n    control: {url: \"https://y.example:8443/ip?v=4\"}\n", nil},
 		"slower while failing": {
 			domain + "    every: 1s\n    while_failing: 2s\n",
 			[]string{`6:20: targets[0].while_failing: is longer than every (1s): the target is walked less often while it fails`}},

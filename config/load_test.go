@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -127,6 +128,7 @@ targets:
     body: |
       {"n": 1}
     expect: {status: [200, 204], body: ^ok, json: [{path: a.0, value: 01}]}
+    control: {url: "https://checkip.example:8443/ip?v=4", status: [200], body: "^[0-9.]+$"}
     recognize: [{finding: throttled, status: 418, header: "X-E: y", body: slow}]
     follow_up: true
     key_exchange: hybrid
@@ -155,6 +157,7 @@ targets:
 			Headers:   []probes.Header{{Name: "X-Tenant", Value: "a: b"}, {Name: "X-Token", Secret: probes.Secret{File: folder + "/token"}}},
 			Body:      "{\"n\": 1}\n",
 			Expect:    probes.Expect{Status: []int{200, 204}, Body: "^ok", JSON: []probes.Equals{{Path: "a.0", Value: "01"}}},
+			Control:   probes.Control{URL: "https://checkip.example:8443/ip?v=4", Status: []int{200}, Body: "^[0-9.]+$"},
 			Recognize: []probes.Recognize{{Finding: "throttled", Status: 418, Header: "X-E: y", Body: "slow"}},
 			FollowUp:  true, KeyExchange: "hybrid", Trust: probes.Trust{CAFile: "/etc/ca.pem"},
 			ClientCertificate: probes.ClientCertificate{Certificate: folder + "/a/client.pem", Key: folder + "/client.key", Truststore: filepath.Dir(folder) + "/bundle.pem"},
@@ -192,6 +195,27 @@ targets:
 		got := inherits{c.Every, c.WhileFailing, c.Timeout, c.Pace["trace"], c.Pace["invoke"], c.FollowUp}
 		if got != want[i] {
 			t.Errorf("%s: got %v, want %v", c.Name, got, want[i])
+		}
+	}
+}
+
+// The expected finding is one or several; either way it is a set.
+func TestExpectedFindings(t *testing.T) {
+	l := load(t, "targets:\n"+
+		"  - {name: a, kind: custom-domain, domain: x.example, expect: {finding: throttled}}\n"+
+		"  - {name: b, kind: custom-domain, domain: x.example, expect: {finding: [throttled, api-key-rejected]}}\n"+
+		"  - {name: c, kind: custom-domain, domain: x.example, expect: {finding: \"${env:F}\"}}\n"+
+		"  - {name: d, kind: custom-domain, domain: x.example, expect: {finding: }}\n", "F=waf-blocked")
+	want := [][]string{{"throttled"}, {"throttled", "api-key-rejected"}, {"waf-blocked"}, nil}
+	for i, c := range l.Targets {
+		if !slices.Equal(c.Expect.Finding, want[i]) {
+			t.Errorf("%s: got %v, want %v", c.Name, c.Expect.Finding, want[i])
+		}
+	}
+	again := load(t, printed(t, l, true), "F=waf-blocked")
+	for i, c := range again.Targets {
+		if !slices.Equal(c.Expect.Finding, want[i]) {
+			t.Errorf("%s, printed: got %v, want %v", c.Name, c.Expect.Finding, want[i])
 		}
 	}
 }

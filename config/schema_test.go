@@ -66,6 +66,8 @@ func TestSchemaAcceptsWhatLoads(t *testing.T) {
 		strings.Replace(target, "a1b2c3d4e5", "0123456701", 1), strings.Replace(target, "a1b2c3d4e5", "12345678e1", 1),
 		strings.Replace(target, "a1b2c3d4e5", "true", 1), strings.Replace(target, "orders", "2026", 1),
 		target + "    port: \"8443\"\n    body: 5\n    expect: {finding: throttled}\n    pace: {trace: 1h30m}\n",
+		domain + "    expect: {finding: [throttled, api-key-missing]}\n", domain + "    expect: {finding: ~}\n",
+		domain + "    control: {url: \"https://checkip.amazonaws.com/\", status: [200], body: x}\n",
 		domain + "    expect: {status: [200], json: [{path: a, value: true}, {path: b, value: 1.5}, {path: c, value: 2026-01-02}]}\n",
 		"targets: [{name: '${env:N}', kind: '${env:K}', domain: x.example}]",
 	} {
@@ -96,6 +98,9 @@ func TestSchemaRefusesMistakes(t *testing.T) {
 		target + "    api_key: hunter2\n", target + "    api_key: {}\n", target + "    api_key: {file: 1, value: 2}\n",
 		target + "    headers: [{name: X-A}]\n", target + "    headers: [{value: x}]\n", target + "    headers: [{name: 'X A', value: x}]\n",
 		target + "    expect: {status: 200}\n", target + "    expect: {status: [99]}\n", target + "    expect: {finding: slow}\n",
+		target + "    expect: {finding: [throttled, slow]}\n", target + "    expect: {finding: {throttled: 1}}\n",
+		target + "    control: https://y.example/\n", target + "    control: {status: [200]}\n", target + "    control: {url: 'http://y.example/'}\n",
+		target + "    control: {url: 'https://me@y.example/'}\n", target + "    control: {url: 'https://y.example/#a'}\n",
 		target + "    recognize: [{finding: throttled}]\n", target + "    client_certificate: {certificate: a}\n",
 		strings.Replace(target, "eu-west-1", "Ireland", 1), strings.Replace(target, "orders", "a b", 1), strings.Replace(target, "/health", "health", 1),
 	} {

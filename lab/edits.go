@@ -97,5 +97,5 @@ func tenant(t *probes.Target) {
 
 // withControl names a public page of somebody else.
 func withControl(t *probes.Target) {
-	t.Control = probes.Control{URL: fmt.Sprintf("https://%s:%d/", ControlDomain, t.Port)}
+	t.Control = probes.Control{URL: fmt.Sprintf("https://%s:%d/", ControlDomain, t.Port), Body: `^[0-9.]+\s*$`}
 }

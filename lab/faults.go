@@ -675,6 +675,10 @@ func ControlAnsweredBy(page http.HandlerFunc) Fault {
 // ControlByFirewall lets the firewall answer in the public web server's place.
 func ControlByFirewall(l *Lab) { ControlAnsweredBy(blockPage)(l) }
 
+// ControlByWelcome lets what welcomes everybody answer in the public web
+// server's place, too.
+func ControlByWelcome(l *Lab) { ControlAnsweredBy(welcomePage)(l) }
+
 // ControlByProxy lets a forward proxy deny the way to the public web server.
 func ControlByProxy(l *Lab) { ControlAnsweredBy(denyingProxy)(l) }
 

@@ -297,6 +297,7 @@ func answerScenarios() []Scenario {
 		// What answers for somebody else's page as well is on the way; that such a page answers as it should shows nothing.
 		{ID: "proxy-in-the-way-control", Title: "a firewall that does not show itself answers for the API and for the control", Target: "orders", Break: Faults(AnsweredByFirewall, ControlByFirewall), Edit: withControl, Want: finds("proxy-in-the-way")},
 		{ID: "proxy-in-the-way-control-domain", Title: "the same for a Regional domain and the control", Target: "partners", Break: Faults(PartnersAnsweredByFirewall, ControlByFirewall), Edit: withControl, Want: finds("proxy-in-the-way")},
+		{ID: "proxy-in-the-way-control-welcome", Title: "a captive portal welcomes whoever asks for the API or for the control", Target: "orders", Break: Faults(AnsweredByWelcome, ControlByWelcome), Edit: withControl, Want: finds("proxy-in-the-way")},
 		{ID: "stranger-without-control", Title: "a firewall that does not show itself answers, and there is no control", Target: "orders", Break: AnsweredByFirewall, Want: stranger},
 		{ID: "stranger-control-answers", Title: "a web server answers in API Gateway's place, and the control answers as it should", Target: "orders", Break: AnsweredByWebServer, Edit: withControl, Want: stranger},
 		{ID: "stranger-control-broken", Title: "a web server answers in API Gateway's place, and the control fails by itself", Target: "orders", Break: Faults(AnsweredByWebServer, ControlBroken), Edit: withControl, Want: stranger},

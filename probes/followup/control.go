@@ -119,8 +119,10 @@ func readControl(o probes.Observation, about *invoke.Answer) Reading {
 	return Other
 }
 
-// telling is the least text, in bytes, that two servers which know nothing of
-// each other do not have in common: one word such as Forbidden is everybody's.
+// telling is the least text, in bytes, that is compared: a word such as
+// Forbidden is everybody's. That a page which is known to answer fails in this
+// moment with the same longer text, but for the names in it, is no coincidence
+// to be expected.
 const telling = 40
 
 // sameAnswer reports whether two answers are one, but for the name and the path
