@@ -29,7 +29,7 @@ const minPatience = 50 * time.Millisecond
 // Kind connects to every address.
 var Kind = probes.Kind{
 	Name:    name,
-	Doc:     "opens a TCP connection to every address of the endpoint (replaces telnet)",
+	Doc:     "opens a TCP connection to every address of the target (replaces telnet)",
 	Per:     probes.PerLane,
 	Metrics: []*probes.Metric{up, connectTime, probes.Delay},
 	Rules:   Rules,
@@ -176,19 +176,16 @@ func readings(seen probes.Evidence, lane probes.Lane, o probes.Observation) []pr
 	return values
 }
 
-// patience is when to stop waiting for what the peer may do next. Those who
-// wait at once stop at once, since waking up costs more than what is then done.
-func patience(now time.Time, rtt time.Duration) time.Time {
-	const grid = 10 * time.Millisecond
-	at := now.Add(max(2*rtt, minPatience))
-	return at.Add(grid - time.Duration(at.UnixNano()%int64(grid)))
+// patience is when to stop waiting for what the peer may do next.
+func patience(rtt time.Duration) time.Time {
+	return probes.AfterGrid(time.Now().Add(max(2*rtt, minPatience)))
 }
 
 // linger waits a moment for what an accepting peer does next. Some, or devices
 // before them, accept only to reset or to hang up: such a port is not open.
 // Since nothing follows on this connection, what the peer says first is read.
 func linger(ctx context.Context, conn net.Conn, rtt time.Duration) (probes.Outcome, error) {
-	conn.SetReadDeadline(patience(time.Now(), rtt))
+	conn.SetReadDeadline(patience(rtt))
 	defer context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })()
 	_, err := conn.Read(make([]byte, 1))
 	switch {

@@ -17,29 +17,31 @@ const (
 	docAnalyzer = "Reachability Analyzer Guide, getting-started-cli"
 )
 
-// Rules are the root causes that connecting shows. They blame only addresses
-// that belong to the endpoint: that others do not answer is no news, and the
-// layer below has said why they are there. An address counts once, however
-// many name forms lead to it. Different outcomes at different addresses are
-// different findings, except that one rule at most speaks of silence.
+// Rules are the root causes that connecting shows. Their words hold for an
+// endpoint's addresses and for whatever a custom domain leads to. They blame
+// only addresses that belong to the endpoint, if there is one: that others do
+// not answer is no news, and the layer below has said why they are there. An
+// address counts once, however many name forms lead to it. Different outcomes
+// at different addresses are different findings, except that one rule at most
+// speaks of silence.
 var Rules = []*probes.Rule{
 	{
 		ID:    "traffic-dropped",
-		Title: "No address of the endpoint answers: traffic is dropped",
+		Title: "No address answers: traffic is dropped",
 		Means: "Every connection attempt stayed without any reply, neither accepted nor refused. That is what a security group, a network ACL or a missing route does. " +
 			"From here these look alike, and so do a request that is dropped and a reply that is.",
-		Fix: "In this order: (1) the endpoint's security group allows TCP 443 in from this host; (2) this host's security group allows TCP 443 out; " +
-			"(3) the network ACLs of both subnets allow TCP 443 towards the endpoint and TCP 1024-65535 back; (4) the route tables of both subnets lead to each other, if this host is in another VPC or on premises. " +
-			"Reachability Analyzer names the component: `aws ec2 create-network-insights-path --source ENI --destination VPCE --protocol tcp --destination-port 443`, then `aws ec2 start-network-insights-analysis --network-insights-path-id NIP`.",
+		Fix: "In this order: (1) the security group of what has the addresses (the VPC endpoint; for a custom domain perhaps a load balancer) allows TCP 443 in from this host; (2) this host's security group allows TCP 443 out; " +
+			"(3) the network ACLs of both subnets allow TCP 443 towards the addresses and TCP 1024-65535 back; (4) the route tables of both subnets lead to each other, if this host is in another VPC or on premises, and to a NAT or internet gateway, if a custom domain's addresses are public. " +
+			"Within AWS, Reachability Analyzer names the component: `aws ec2 create-network-insights-path --source ENI --destination VPCE --protocol tcp --destination-port 443`, then `aws ec2 start-network-insights-analysis --network-insights-path-id NIP`.",
 		Source: docTimeout + "; " + docEndpoint + "; " + docAnalyzer,
 		Match:  silence(func(silent, others int) bool { return others == 0 }),
 		Notes:  analyze,
 	},
 	{
 		ID:    "subnet-dropped",
-		Title: "Some addresses of the endpoint answer, others are silent",
-		Means: "The endpoint's security group is the same for all its interfaces, so what differs is the way there: the network ACL or the routes of the silent interfaces' subnets, or a firewall between. " +
-			"Callers fail or hang as often as DNS gives them a silent address.",
+		Title: "Some addresses answer, others are silent",
+		Means: "The interfaces of a VPC endpoint have the same security group, so what differs is the way there: the network ACL or the routes of the silent interfaces' subnets, or a firewall between. " +
+			"Where a custom domain leads to something else, what has the silent address may be down as well. Callers fail or hang as often as DNS gives them a silent address.",
 		Fix: "Find the interface and its subnet: `aws ec2 describe-network-interfaces --filters Name=addresses.private-ip-address,Values=ADDRESS --query 'NetworkInterfaces[].[NetworkInterfaceId,SubnetId,Groups[].GroupId]'`. " +
 			"Compare its network ACL (`aws ec2 describe-network-acls --filters Name=association.subnet-id,Values=SUBNET`) and route table with those of a subnet that answers.",
 		Source: docTimeout + "; " + docAnalyzer,
@@ -49,8 +51,8 @@ var Rules = []*probes.Rule{
 	{
 		ID:     "connection-refused",
 		Title:  "The connection is refused",
-		Means:  "The attempt was answered with a reset. Interface endpoints accept TCP 443 and no other port, so either the port is another, or the address no longer belongs to the endpoint, or a firewall on the way, or on this host, rejects with a reset.",
-		Fix:    "Check port in the configuration (443 for API Gateway) and that the address is still the endpoint's: `aws ec2 describe-network-interfaces --filters Name=addresses.private-ip-address,Values=ADDRESS`. Then look for REJECT rules: `iptables-save | grep -i reject`, `nft list ruleset`.",
+		Means:  "The attempt was answered with a reset: nothing listens on that port there, or a firewall on the way, or on this host, rejects with a reset. Interface endpoints accept TCP 443 and no other port: if it is no firewall, the port is another, or the address no longer belongs to a VPC endpoint.",
+		Fix:    "Check port in the configuration (443 for API Gateway) and whose the address is: `aws ec2 describe-network-interfaces --filters Name=addresses.private-ip-address,Values=ADDRESS`. Then look for REJECT rules: `iptables-save | grep -i reject`, `nft list ruleset`.",
 		Source: "RFC 9293, 3.5.2 (reset generation); " + docEndpoint,
 		Match:  ended(probes.Likely, probes.Refused),
 		Notes:  analyze,
@@ -58,7 +60,7 @@ var Rules = []*probes.Rule{
 	{
 		ID:     "connection-reset",
 		Title:  "The connection is accepted, then cut at once",
-		Means:  "The handshake of TCP succeeds, and before anything was said the connection is reset or closed. Endpoints do not do that: a proxy, load balancer or firewall accepts in their place and has nowhere to go, or does not want this host.",
+		Means:  "The handshake of TCP succeeds, and before anything was said the connection is reset or closed. VPC endpoints do not do that: a proxy, load balancer or firewall, in a VPC endpoint's place or in front of a custom domain, accepts and has nowhere to go, or does not want this host.",
 		Fix:    "Find what answers: compare the round trip time and the path trace with those of an address that works, and look for transparent proxies and inspection firewalls (AWS Network Firewall, Gateway Load Balancer) in the route tables of this subnet.",
 		Source: "measured: 26 of 40 plain connects call such a port open",
 		Match:  ended(probes.Likely, probes.Reset, probes.Closed),
@@ -68,7 +70,7 @@ var Rules = []*probes.Rule{
 		ID:     "no-route",
 		Title:  "There is no route to the address",
 		Means:  "This host, or a router that said so, has no way to deliver to the address: the route is missing, or no machine has the address any more.",
-		Fix:    "`ip route get ADDRESS` on this host; in a VPC every subnet has a local route, so look at peering, transit gateway and VPN routes: `aws ec2 describe-route-tables --filters Name=association.subnet-id,Values=SUBNET`.",
+		Fix:    "`ip route get ADDRESS` on this host; in a VPC every subnet has a local route, so look at peering, transit gateway and VPN routes, and for public addresses at those to NAT and internet gateways: `aws ec2 describe-route-tables --filters Name=association.subnet-id,Values=SUBNET`.",
 		Source: "RFC 792, destination unreachable codes 0 and 1; connect(2), ENETUNREACH and EHOSTUNREACH",
 		Match:  ended(probes.Certain, probes.Unreachable),
 		Notes:  analyze,
@@ -210,7 +212,7 @@ func analyze(seen probes.Evidence, because []probes.Observation) []string {
 		notes = append(notes, note)
 	}
 	t := seen.Target
-	if t.Endpoint.ID != "" && t.Kind == probes.PrivateAPI {
+	if t.Endpoint.ID != "" && t.Region != "" {
 		notes = append(notes, fmt.Sprintf("aws ec2 create-network-insights-path --region %s --source ENI-OF-THIS-HOST --destination %s --protocol tcp --destination-port %d",
 			t.Region, t.Endpoint.ID, blamed[0].Port()))
 	}

@@ -165,6 +165,43 @@ func TestNotesNameAddressesAndCommands(t *testing.T) {
 	}
 }
 
+// A custom domain may lead to a load balancer or anything else: what the rules
+// say holds there, too. The command for an endpoint is shown where it is known
+// that the addresses are one's.
+func TestWordsHoldForCustomDomains(t *testing.T) {
+	t.Parallel()
+	for _, r := range Rules {
+		for _, text := range []string{r.Title, r.Means, r.Fix} {
+			if strings.Contains(text, "the endpoint") {
+				t.Errorf("%s takes for granted that there is an endpoint: %s", r.ID, text)
+			}
+		}
+	}
+	behind := func(t *probes.Target) { e := t.Endpoint; custom(t); t.Endpoint = e }
+	for _, tt := range []struct {
+		name   string
+		change func(*probes.Target)
+		want   []string
+	}{
+		{"anything", custom, []string{"timeout: 10.0.1.17:443"}},
+		{"an endpoint", behind, []string{
+			"timeout: 10.0.1.17:443",
+			"aws ec2 create-network-insights-path --region eu-west-1 --source ENI-OF-THIS-HOST --destination vpce-0a1b2c3d4e5f67890 --protocol tcp --destination-port 443",
+		}},
+	} {
+		target := orders()
+		tt.change(target)
+		lost := probes.Observation{Via: probes.ViaDomain, Addr: netip.AddrPortFrom(a1, 443), Outcome: probes.Timeout}
+		found := probes.Diagnose(Rules, probes.Evidence{Target: target}.With(name, []probes.Observation{lost}))
+		if len(found) != 1 || found[0].Rule.ID != "traffic-dropped" {
+			t.Fatalf("%s: %v", tt.name, found)
+		}
+		if diff := cmp.Diff(tt.want, found[0].Notes); diff != "" {
+			t.Errorf("%s: notes (-want +got):\n%s", tt.name, diff)
+		}
+	}
+}
+
 func TestSites(t *testing.T) {
 	t.Parallel()
 	target := orders()

@@ -8,7 +8,7 @@ import (
 )
 
 // fabric says what silence without any hop means in a VPC.
-const fabric = "silence at every hop is the normal picture in a VPC, whose routers never answer: the endpoint's security group (in), this host's (out), a network ACL of either subnet (TCP 443 there, 1024-65535 back) " +
+const fabric = "silence at every hop is the normal picture in a VPC, whose routers never answer: the security group there (in), this host's (out), a network ACL of either subnet (TCP 443 there, 1024-65535 back) " +
 	"and a missing route, there or back, cannot be told apart from here; Reachability Analyzer (create-network-insights-path) can"
 
 // belongs says under which rule of package connect a failure belongs that the

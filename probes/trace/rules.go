@@ -22,10 +22,10 @@ const minIPv6MSS = 1220
 var Rules = []*probes.Rule{
 	{
 		ID:    "refused-by-middlebox",
-		Title: "A device before the endpoint refuses the connection in its place",
-		Means: "The refusal comes from nearer than the endpoint: a reset from a distance behind which UDP still meets routers, or an ICMP port unreachable, which no open or closed port sends. " +
+		Title: "A device on the way refuses the connection",
+		Means: "The refusal comes from nearer than the address that it was sent to: a reset from a distance behind which UDP still meets routers, or an ICMP port unreachable, which no open or closed port sends. " +
 			"Security groups and network ACLs drop in silence, so this is a firewall, a proxy or a load balancer on the way.",
-		Fix:      "Find the device at the hop named below, and its rule for TCP 443 from this host to the endpoint: on Linux `nft list ruleset | grep -i reject` or `iptables-save | grep -i reject`; in AWS the stateful rule groups of AWS Network Firewall with the action reject.",
+		Fix:      "Find the device at the hop named below, and its rule for TCP 443 from this host to the address: on Linux `nft list ruleset | grep -i reject` or `iptables-save | grep -i reject`; in AWS the stateful rule groups of AWS Network Firewall with the action reject.",
 		Source:   "RFC 1122, 4.1.3.1 (port unreachable is for UDP); " + measured,
 		Severity: probes.Error,
 		Match: matching(func(seen probes.Evidence, o probes.Observation, r *Result) probes.Certainty {
@@ -43,9 +43,9 @@ var Rules = []*probes.Rule{
 	},
 	{
 		ID:       "routing-loop",
-		Title:    "Packets to the endpoint circle between routers",
-		Means:    "A packet that may cross 64 routers was discarded because it had crossed them all: two or more routers each believe that the other is nearer to the endpoint. Nothing that is sent arrives.",
-		Fix:      "Compare the routes to the endpoint's subnet on both routers named below; in AWS those are the route tables of the transit gateway, virtual private gateway or firewall subnets (`aws ec2 search-transit-gateway-routes`, `aws ec2 describe-route-tables`). One of them sends the endpoint's addresses back.",
+		Title:    "Packets circle between routers",
+		Means:    "A packet that may cross 64 routers was discarded because it had crossed them all: two or more routers each believe that the other is nearer to the address. Nothing that is sent arrives.",
+		Fix:      "Compare the routes to the address on both routers named below; in AWS those are the route tables of the transit gateway, virtual private gateway or firewall subnets (`aws ec2 search-transit-gateway-routes`, `aws ec2 describe-route-tables`). One of them sends it back.",
 		Source:   "RFC 792, time exceeded; " + measured,
 		Severity: probes.Error,
 		Match: matching(func(seen probes.Evidence, o probes.Observation, r *Result) probes.Certainty {
@@ -58,10 +58,10 @@ var Rules = []*probes.Rule{
 	},
 	{
 		ID:    "tcp-terminated-early",
-		Title: "A device on the way completes the TCP handshake in the endpoint's place",
-		Means: "The handshake is completed at a hop behind which UDP still meets routers. A transparent proxy or inspecting firewall therefore speaks TCP in place of the endpoint: " +
-			"that the port opens says nothing about the endpoint, and TLS may be intercepted as well.",
-		Fix:      "If it is meant to be there, let it pass connections to the endpoint's addresses untouched. Find it at the hop named below; in AWS look for Gateway Load Balancer endpoints and firewall endpoints in the route table of this subnet: `aws ec2 describe-route-tables --filters Name=association.subnet-id,Values=SUBNET`.",
+		Title: "A device on the way completes the TCP handshake",
+		Means: "The handshake is completed at a hop behind which UDP still meets routers. A transparent proxy or inspecting firewall therefore speaks TCP in place of what has the address: " +
+			"that the port opens says nothing about that, and TLS may be intercepted as well.",
+		Fix:      "If it is meant to be there, let it pass connections to the target's addresses untouched. Find it at the hop named below; in AWS look for Gateway Load Balancer endpoints and firewall endpoints in the route table of this subnet: `aws ec2 describe-route-tables --filters Name=association.subnet-id,Values=SUBNET`.",
 		Source:   measured,
 		Severity: probes.Warning,
 		Match: matching(func(_ probes.Evidence, _ probes.Observation, r *Result) probes.Certainty {
@@ -90,7 +90,7 @@ var Rules = []*probes.Rule{
 	},
 	{
 		ID:       "path-changed",
-		Title:    "The path to the endpoint has changed a short while ago",
+		Title:    "The path to an address has changed a short while ago",
 		Means:    "Packets of one and the same flow meet another router than before, or the handshake completes at another distance. By itself that is no fault, but what began at the same moment has its cause there: a failover, a new route, traffic that now leaves the VPC.",
 		Fix:      "Compare with what was changed in route tables, peering, transit gateway, VPN and Direct Connect at that time: `aws cloudtrail lookup-events --lookup-attributes AttributeKey=EventName,AttributeValue=ReplaceRoute` (also CreateRoute, DeleteRoute). If it was meant, there is nothing to do; this finding goes away by itself.",
 		Source:   "Augustin et al., Avoiding traceroute anomalies with Paris traceroute, 2006; " + measured,
@@ -105,7 +105,7 @@ var Rules = []*probes.Rule{
 	},
 	{
 		ID:    "mtu-black-hole",
-		Title: "Large packets vanish on the way to the endpoint, and nobody says so",
+		Title: "Large packets vanish on the way, and nobody says so",
 		Means: "TCP connects and small packets pass, but full ones are lost however often they are sent, and no ICMP message says that they were too big. TLS handshakes hang when the certificate or the client hello fills a packet. " +
 			"VPC endpoints never send that message: they drop what is larger than 8500 bytes; VPN, Direct Connect and peering links carry less than that.",
 		Fix: "At once, on this host: `ip route change SUBNET via GATEWAY advmss MSS mtu lock MTU`, with an MTU that passes (below). Then let ICMP type 3 code 4 (IPv6: type 2) through every network ACL, security group and firewall on the way, " +
