@@ -22,12 +22,13 @@ import (
 // runs are counted, never queued.
 
 const (
-	grid         = 25 * time.Millisecond
+	grid         = probes.Grid
 	defaultEvery = 30 * time.Second
 
-	// The first walks are spread over opening, or less if there are few: one
+	// The first walks are spread over opening, so that all are done within five
+	// seconds of the start, or over less if there are few: one
 	// every startGap.
-	opening  = 5 * time.Second
+	opening  = 4800 * time.Millisecond
 	startGap = 5 * time.Millisecond
 
 	// A few goroutines wait for further walks: one that is new has to grow its

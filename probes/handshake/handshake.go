@@ -100,7 +100,7 @@ func (p probe) unprompted(ctx context.Context, lane probes.Lane) bool {
 	}
 	line := probes.Line{Conn: conn}
 	defer line.Close()
-	conn.SetReadDeadline(time.Now().Add(min(max(2*o.Took(), minPatience), maxPatience)))
+	conn.SetReadDeadline(patience(o))
 	defer context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })()
 	_, err := conn.Read(make([]byte, 1))
 	outcome := probes.Classify(err)

@@ -28,8 +28,7 @@ func Verdict(ctx context.Context, conn net.Conn, o probes.Observation) probes.Ob
 	if !ok || d == nil || !d.Asked || d.Verdict != "" || o.Outcome != probes.OK {
 		return o
 	}
-	patience := min(max(2*o.Took(), minPatience), maxPatience)
-	opinion, err := hear(ctx, t, patience)
+	opinion, err := hear(ctx, t, patience(o))
 	if ctx.Err() != nil {
 		return o
 	}
@@ -46,11 +45,16 @@ func Verdict(ctx context.Context, conn net.Conn, o probes.Observation) probes.Ob
 	return o
 }
 
+// patience is when to stop waiting for what the server may say next.
+func patience(o probes.Observation) time.Time {
+	return probes.AfterGrid(time.Now().Add(min(max(2*o.Took(), minPatience), maxPatience)))
+}
+
 // hear reads until the server says something, hangs up, or is silent for too
 // long. The error says how it refused us.
-func hear(ctx context.Context, t *tls.Conn, patience time.Duration) (Opinion, error) {
+func hear(ctx context.Context, t *tls.Conn, until time.Time) (Opinion, error) {
 	enough := func() { t.SetReadDeadline(time.Unix(1, 0)) }
-	t.SetReadDeadline(time.Now().Add(patience))
+	t.SetReadDeadline(until)
 	defer context.AfterFunc(ctx, enough)()
 	var ticket *bell
 	if w, ok := t.NetConn().(*wire); ok {
