@@ -411,3 +411,17 @@ func TestControlMustBeAPage(t *testing.T) {
 		}
 	}
 }
+
+// Without a control, an answer that is nobody's leads to no question: none
+// would tell.
+func TestStrangersAreNotAskedAboutThemselves(t *testing.T) {
+	l, targets := startLab(t)
+	l.Break(lab.AnsweredByFirewall)
+	w := newWalker(t, l.System(), targets["orders"])
+	if got, want := idsOf(w.round()), []string{"not-api-gateway", "proxy-in-the-way"}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	if n := len(w.seen.Of("followup")); n > 0 {
+		t.Errorf("%d follow-ups", n)
+	}
+}
