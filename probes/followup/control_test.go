@@ -16,6 +16,7 @@ func TestReadControl(t *testing.T) {
 	t.Parallel()
 	const page = "<html>Access to https://HOSTPATH is not allowed. Ask the network team for an exception, and quote policy 7."
 	long := page + strings.Repeat(" All requests are recorded.", 20)
+	ending := strings.Repeat("The network team keeps pages like this one. ", 6) + "It is about HOST and ends here."
 	const host, other = "a1b2c3d4e5.execute-api.eu-west-1.amazonaws.com", "checkip.example"
 	at := func(text, host, path string) string {
 		text = strings.NewReplacer("HOST", host, "PATH", path).Replace(text)
@@ -39,6 +40,7 @@ func TestReadControl(t *testing.T) {
 	}{
 		{"the same page", control(page, nil), about(page), Alike},
 		{"the same page, cut", control(long, nil), about(long), Alike},
+		{"the same page, cut in the middle of the name", control(ending, nil), about(ending), Alike},
 		{"the same message", control("", func(a *invoke.Answer) { a.Message = strings.Repeat("blocked by policy ", 3) }),
 			&invoke.Answer{Host: host, Status: 403, Who: invoke.Unknown, Server: "x", Message: strings.Repeat("blocked by policy ", 3)}, Alike},
 		{"another page", control(page+" Or not.", nil), about(page), Other},
@@ -59,6 +61,17 @@ func TestReadControl(t *testing.T) {
 				t.Errorf("%q, want %q", got, tt.want)
 			}
 		})
+	}
+}
+
+// A stranger's answer tells nothing of how far requests come.
+func TestStrangersAreNoGateway(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{200, 403, 404, 503} {
+		a := &invoke.Answer{Status: status, Who: invoke.Unknown, Family: invoke.Stranger, Denial: "foreign"}
+		if got := read(probes.Observation{Outcome: probes.Denied, Detail: a}); got != Other {
+			t.Errorf("%d reads %q, want %q", status, got, Other)
+		}
 	}
 }
 
