@@ -25,10 +25,10 @@ type samples struct {
 
 	// If the family is a histogram, there is one sample, and buckets are the
 	// counts by bucket, not cumulative.
-	buckets []uint64
+	buckets []uint32
 	sum     float64
 
-	addresses map[netip.Addr]string
+	addresses addresses
 }
 
 func (s *samples) reset(width int) {
@@ -69,33 +69,54 @@ func (s *samples) most(v float64, labels ...string) {
 
 func (s *samples) timestamp(t time.Time, labels ...string) {
 	if !t.IsZero() {
-		s.add(float64(t.UnixMilli())/1000, labels...)
+		s.milliseconds(t.UnixMilli(), labels...)
 	}
 }
 
-func (s *samples) histogram(buckets []uint64, sum float64, labels ...string) {
+// milliseconds adds a moment in Unix time, unless it is 0.
+func (s *samples) milliseconds(t int64, labels ...string) {
+	if t != 0 {
+		s.add(float64(t)/1000, labels...)
+	}
+}
+
+func (s *samples) histogram(buckets []uint32, sum float64, labels ...string) {
 	s.buckets, s.sum = append(s.buckets[:0], buckets...), sum
 	s.add(0, labels...)
 }
 
-// reading adds a reading of a kind's own metric, with the labels that the
-// observation fills in.
-func (s *samples) reading(target string, m *probes.Metric, o about, own []string, v float64) {
-	var array [12]string
-	labels := append(array[:0], target)
-	for _, l := range m.Labels {
+// widest is room for the labels of a reading.
+const widest = 12
+
+// reading adds a reading of a kind's own metric.
+func (s *samples) reading(target string, o *probes.Observation, v *probes.Value) {
+	var array [widest]string
+	s.add(v.V, appendLabels(append(array[:0], target), o, v, s.addresses)...)
+}
+
+// counter adds what was summed up of a kind's own metric.
+func (s *samples) counter(target string, c *counter) {
+	var array [widest]string
+	s.add(c.sum, append(append(array[:0], target), c.labels...)...)
+}
+
+// appendLabels appends the values of a reading's labels: those that the
+// observation fills in, and the reading's own.
+func appendLabels(labels []string, o *probes.Observation, v *probes.Value, known addresses) []string {
+	own := v.Labels
+	for _, l := range v.Metric.Labels {
 		value := ""
 		switch l {
 		case "kind":
-			value = o.kind
+			value = o.Kind
 		case "via":
-			value = string(o.via)
+			value = string(o.Via)
 		case "name":
-			value = o.name
+			value = o.Name
 		case "resolver":
-			value = o.resolver
+			value = o.Resolver
 		case "address":
-			value = s.address(o.addr)
+			value = known.text(o.Addr)
 		default:
 			if len(own) > 0 {
 				value, own = own[0], own[1:]
@@ -103,18 +124,23 @@ func (s *samples) reading(target string, m *probes.Metric, o about, own []string
 		}
 		labels = append(labels, value)
 	}
-	s.add(v, labels...)
+	return labels
 }
 
-// address is an address as a label: all of a target's have the same port.
-func (s *samples) address(a netip.AddrPort) string {
+// addresses are texts of addresses that were needed before; nil remembers none.
+type addresses map[netip.Addr]string
+
+// text is an address as a label: all of a target's have the same port.
+func (known addresses) text(a netip.AddrPort) string {
 	if !a.IsValid() {
 		return ""
 	}
-	text, ok := s.addresses[a.Addr()]
+	text, ok := known[a.Addr()]
 	if !ok {
 		text = a.Addr().String()
-		s.addresses[a.Addr()] = text
+		if known != nil {
+			known[a.Addr()] = text
+		}
 	}
 	return text
 }
@@ -133,7 +159,7 @@ const chunk = 32 << 10
 
 func newEncoder() *encoder {
 	z, _ := gzip.NewWriterLevel(nil, gzip.BestSpeed) // this level is known to exist
-	return &encoder{samples: samples{addresses: map[netip.Addr]string{}}, text: make([]byte, 0, chunk+chunk/4), gzip: z}
+	return &encoder{samples: samples{addresses: addresses{}}, text: make([]byte, 0, chunk+chunk/4), gzip: z}
 }
 
 // start makes the encoder write to w.
@@ -242,7 +268,7 @@ func (e *encoder) histogram(f *family, i int) {
 	}
 	var n uint64
 	for j, count := range e.samples.buckets {
-		n += count
+		n += uint64(count)
 		le := math.Inf(1)
 		if j < len(buckets) {
 			le = buckets[j]

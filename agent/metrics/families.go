@@ -82,7 +82,7 @@ func declared(m *probes.Metric, kind string) *family {
 		f.ofTarget = func(s *state, out *samples) {
 			for i := range s.counters {
 				if c := &s.counters[i]; c.metric == m {
-					out.reading(s.target, m, c.about, c.labels, c.sum)
+					out.counter(s.target, c)
 				}
 			}
 		}
@@ -90,11 +90,11 @@ func declared(m *probes.Metric, kind string) *family {
 	}
 	f.ofTarget = func(s *state, out *samples) {
 		for _, kind := range f.kinds {
-			obs := s.round.Evidence.Of(kind)
+			obs := s.evidence.Of(kind)
 			for i := range obs {
-				for _, v := range obs[i].Values {
-					if v.Metric == m {
-						out.reading(s.target, m, aboutOf(&obs[i]), v.Labels, v.V)
+				for j := range obs[i].Values {
+					if v := &obs[i].Values[j]; v.Metric == m {
+						out.reading(s.target, &obs[i], v)
 					}
 				}
 			}
@@ -114,8 +114,8 @@ func (m *Metrics) walkFamilies() []*family {
 		name: prefix + "verdict", labels: []string{"target", "verdict"},
 		help: "The verdict of the target's latest walk: reachable, degraded, unreachable or unknown. The value is always 1; there is one series per target.",
 		ofTarget: func(s *state, out *samples) {
-			if !s.lastRun.IsZero() {
-				out.add(1, s.target, string(s.round.Verdict))
+			if s.lastRun != 0 {
+				out.add(1, s.target, string(s.verdict))
 			}
 		},
 	}, {
@@ -135,11 +135,11 @@ func (m *Metrics) walkFamilies() []*family {
 	}, {
 		name: prefix + "last_run_timestamp_seconds", labels: []string{"target"},
 		help:     "When the latest walk of the target ended, in Unix time.",
-		ofTarget: func(s *state, out *samples) { out.timestamp(s.lastRun, s.target) },
+		ofTarget: func(s *state, out *samples) { out.milliseconds(s.lastRun, s.target) },
 	}, {
 		name: prefix + "last_success_timestamp_seconds", labels: []string{"target"},
 		help:     "When the target was last found reachable, in Unix time. Absent if it never was.",
-		ofTarget: func(s *state, out *samples) { out.timestamp(s.lastSuccess, s.target) },
+		ofTarget: func(s *state, out *samples) { out.milliseconds(s.lastSuccess, s.target) },
 	}}
 }
 
@@ -149,9 +149,9 @@ func (m *Metrics) probeFamilies() []*family {
 		name: prefix + "success", labels: []string{"target", "kind"},
 		help: "Whether the latest run of the kind of probe went well everywhere that callers go (1) or not (0). Absent if there was nothing to try: what a lower layer broke is not held against a higher one.",
 		ofTarget: func(s *state, out *samples) {
-			for i, k := range s.kinds {
+			for _, k := range s.kinds {
 				if k.known {
-					out.add(float64(failure-k.latest), s.target, m.kinds[i].Name)
+					out.add(float64(failure-k.latest), s.target, m.kinds[k.kind].Name)
 				}
 			}
 		},
@@ -159,10 +159,10 @@ func (m *Metrics) probeFamilies() []*family {
 		name: prefix + "probes_total", typ: counterType, labels: []string{"target", "kind", "result"},
 		help: "Observations by kind of probe and result: success, failure, skipped (a lower layer gave nothing to work on) or fault (the agent's own trouble). A result appears at its first occurrence.",
 		ofTarget: func(s *state, out *samples) {
-			for i, k := range s.kinds {
+			for _, k := range s.kinds {
 				for r, n := range k.results {
 					if n > 0 {
-						out.add(float64(n), s.target, m.kinds[i].Name, resultNames[r])
+						out.add(float64(n), s.target, m.kinds[k.kind].Name, resultNames[r])
 					}
 				}
 			}
@@ -188,7 +188,7 @@ func (m *Metrics) findingFamilies() []*family {
 		name: prefix + "finding", labels: []string{"target", "finding", "severity"},
 		help: "A root cause that the evidence points to: 3 certain, 2 likely, 1 possible. 0 for an hour after it cleared, then absent. A refusal that the configuration expects is not shown.",
 		ofTarget: func(s *state, out *samples) {
-			for _, f := range s.round.Findings {
+			for _, f := range s.findings {
 				if !f.Expected {
 					out.add(float64(f.Certainty), s.target, f.Rule.ID, f.Rule.Severity.String())
 				}
@@ -205,7 +205,7 @@ func (m *Metrics) findingFamilies() []*family {
 // slower counts.
 func (m *Metrics) phaseSeconds(s *state, out *samples) {
 	for _, k := range m.kinds {
-		obs := s.round.Evidence.Of(k.Name)
+		obs := s.evidence.Of(k.Name)
 		for i := range obs {
 			o := &obs[i]
 			if o.Resolver == "" && k.Per != probes.PerLane {
@@ -213,7 +213,7 @@ func (m *Metrics) phaseSeconds(s *state, out *samples) {
 			}
 			address := ""
 			if o.Resolver == "" {
-				address = out.address(o.Addr)
+				address = out.addresses.text(o.Addr)
 			}
 			for _, p := range o.Phases {
 				out.most(p.Took.Seconds(), s.target, string(o.Via), address, p.Name)

@@ -75,7 +75,7 @@ func (m *Metrics) Reloaded(ok bool) {
 
 // Record implements [agent.Sink].
 func (m *Metrics) Record(r agent.Round) {
-	m.state(r.Evidence.Target.Name).record(m.kinds, r)
+	m.state(r.Evidence.Target).record(m.kinds, r)
 	for _, o := range r.Fresh {
 		if !m.timed(o) {
 			continue
@@ -96,13 +96,13 @@ func (m *Metrics) Forget(target string) {
 }
 
 // state returns what is kept of a target.
-func (m *Metrics) state(target string) *state {
+func (m *Metrics) state(target *probes.Target) *state {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s := m.states[target]
+	s := m.states[target.Name]
 	if s == nil {
-		s = &state{target: target, kinds: make([]kindState, len(m.kinds))}
-		m.states[target], m.sorted = s, nil
+		s = newState(target, m.kinds)
+		m.states[target.Name], m.sorted = s, nil
 	}
 	return s
 }

@@ -119,10 +119,10 @@ func (e *encoder) metric(f *family, i int) *dto.Metric {
 		h := &dto.Histogram{SampleSum: new(e.samples.sum)}
 		var n uint64
 		for j, bound := range buckets {
-			n += e.samples.buckets[j]
+			n += uint64(e.samples.buckets[j])
 			h.Bucket = append(h.Bucket, &dto.Bucket{UpperBound: new(bound), CumulativeCount: new(n)})
 		}
-		h.SampleCount = new(n + e.samples.buckets[len(buckets)])
+		h.SampleCount = new(n + uint64(e.samples.buckets[len(buckets)]))
 		m.Histogram = h
 	}
 	return m

@@ -19,7 +19,7 @@ const remembered = time.Hour
 var buckets = [...]float64{0.00025, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 2.5, 10}
 
 // How the observations of a probe are counted.
-type result int
+type result uint8
 
 const (
 	success result = iota
@@ -43,28 +43,49 @@ func resultOf(o probes.Outcome) result {
 	return skipped
 }
 
-// A state is what is kept of one target.
+// A state is what is kept of one target. There may be tens of thousands, so it
+// is small: numbers that no agent lives long enough to overflow have 32 bits.
 type state struct {
 	target string
 
 	mu          sync.Mutex
-	round       agent.Round
-	lastRun     time.Time
-	lastSuccess time.Time // zero if the target was never reachable
+	evidence    probes.Evidence // with findings and verdict that of the latest round
+	findings    []probes.Finding
+	verdict     agent.Verdict
+	lastRun     int64 // Unix time in milliseconds, 0 if the target was never walked
+	lastSuccess int64 // likewise, 0 if it was never reachable
 	kinds       []kindState
 	failures    []failures
-	walks       [4]uint64                // by the order of agent.Verdicts
-	took        [len(buckets) + 1]uint64 // walks by bucket, not cumulative
+	walks       [4]uint32                // by the order of agent.Verdicts
+	took        [len(buckets) + 1]uint32 // walks by bucket, not cumulative
 	sum         float64
 	counters    []counter
 	cleared     []cleared
 }
 
-// A kindState counts the probes of one kind.
+// A kindState counts the probes of one kind that the target runs.
 type kindState struct {
 	results [results]uint64
+	kind    uint8 // by its position
 	latest  result
 	known   bool // latest holds
+}
+
+func newState(t *probes.Target, kinds []probes.Kind) *state {
+	s := &state{target: t.Name}
+	runs := 0
+	for i := range kinds {
+		if t.Runs(kinds[i].Name) {
+			runs++
+		}
+	}
+	s.kinds = make([]kindState, 0, runs)
+	for i := range kinds {
+		if t.Runs(kinds[i].Name) {
+			s.kinds = append(s.kinds, kindState{kind: uint8(i)})
+		}
+	}
+	return s
 }
 
 // failures counts the failures of a kind for one reason.
@@ -77,20 +98,9 @@ type failures struct {
 // A counter is the sum of a kind's own metric for one set of labels.
 type counter struct {
 	metric *probes.Metric
-	labels []string
-	about  about
+	labels []string // the values of all labels of the metric
 	sum    float64
 }
-
-// An about is whom a reading concerns: what labels are filled in from. There is
-// one for each counter of each target, so it is no whole observation.
-type about struct {
-	kind, name, resolver string
-	via                  probes.Via
-	addr                 netip.AddrPort
-}
-
-func aboutOf(o *probes.Observation) about { return about{o.Kind, o.Name, o.Resolver, o.Via, o.Addr} }
 
 // A cleared finding was there and is not any more.
 type cleared struct {
@@ -103,9 +113,8 @@ func (s *state) record(kinds []probes.Kind, r agent.Round) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.clear(r)
-	s.round = r
-	s.round.Fresh = nil
-	s.lastRun = r.Started.Add(r.Took)
+	s.evidence, s.findings, s.verdict = r.Evidence, r.Findings, r.Verdict
+	s.lastRun = r.Started.Add(r.Took).UnixMilli()
 	if r.Verdict == agent.Reachable {
 		s.lastSuccess = s.lastRun
 	}
@@ -116,33 +125,36 @@ func (s *state) record(kinds []probes.Kind, r agent.Round) {
 	i, _ := slices.BinarySearch(buckets[:], seconds)
 	s.took[i]++
 	s.sum += seconds
-	for _, o := range r.Fresh {
-		s.count(kinds, o)
-	}
-	for i := range kinds {
-		s.kinds[i].latest, s.kinds[i].known = latest(r.Evidence, kinds[i].Name)
+	for i := range s.kinds {
+		k := &s.kinds[i]
+		name := kinds[k.kind].Name
+		for j := range r.Fresh {
+			if r.Fresh[j].Kind == name {
+				s.count(k, &r.Fresh[j])
+			}
+		}
+		k.latest, k.known = latest(r.Evidence, name)
 	}
 	s.forgetLanes(r.Evidence)
 }
 
 // count adds an observation to the counters.
-func (s *state) count(kinds []probes.Kind, o probes.Observation) {
-	i := kindIndex(kinds, o.Kind)
-	if i < 0 || o.Outcome == probes.Aborted {
+func (s *state) count(k *kindState, o *probes.Observation) {
+	if o.Outcome == probes.Aborted {
 		return
 	}
-	s.kinds[i].results[resultOf(o.Outcome)]++
+	k.results[resultOf(o.Outcome)]++
 	if o.Outcome.Blames() {
 		s.failed(o)
 	}
-	for _, v := range o.Values {
-		if v.Metric.Type == probes.Counter {
-			s.sumUp(o, v)
+	for i := range o.Values {
+		if o.Values[i].Metric.Type == probes.Counter {
+			s.sumUp(o, &o.Values[i])
 		}
 	}
 }
 
-func (s *state) failed(o probes.Observation) {
+func (s *state) failed(o *probes.Observation) {
 	for i := range s.failures {
 		if f := &s.failures[i]; f.kind == o.Kind && f.reason == o.Outcome {
 			f.n++
@@ -152,39 +164,28 @@ func (s *state) failed(o probes.Observation) {
 	s.failures = append(s.failures, failures{o.Kind, o.Outcome, 1})
 }
 
-func (s *state) sumUp(o probes.Observation, v probes.Value) {
-	about := aboutOf(&o)
+func (s *state) sumUp(o *probes.Observation, v *probes.Value) {
+	var array [widest]string
+	labels := appendLabels(array[:0], o, v, nil)
 	for i := range s.counters {
-		c := &s.counters[i]
-		if c.metric == v.Metric && slices.Equal(c.labels, v.Labels) && sameLabels(v.Metric, c.about, about) {
+		if c := &s.counters[i]; c.metric == v.Metric && slices.Equal(c.labels, labels) {
 			c.sum += v.V
 			return
 		}
 	}
-	s.counters = append(s.counters, counter{v.Metric, v.Labels, about, v.V})
-}
-
-// sameLabels reports whether the labels of m that observations fill in are the
-// same for both.
-func sameLabels(m *probes.Metric, o, p about) bool {
-	for _, l := range m.Labels {
-		switch {
-		case l == "kind" && o.kind != p.kind, l == "via" && o.via != p.via, l == "name" && o.name != p.name,
-			l == "resolver" && o.resolver != p.resolver, l == "address" && o.addr.Addr() != p.addr.Addr():
-			return false
-		}
-	}
-	return true
+	s.counters = slices.Concat(s.counters, []counter{{v.Metric, slices.Clone(labels), v.V}}) // without room for more
 }
 
 // forgetLanes drops counters of addresses that the evidence no longer knows.
 func (s *state) forgetLanes(seen probes.Evidence) {
 	s.counters = slices.DeleteFunc(s.counters, func(c counter) bool {
-		if !slices.Contains(c.metric.Labels, "address") || !c.about.addr.IsValid() {
+		i := slices.Index(c.metric.Labels, "address")
+		if i < 0 || c.labels[i] == "" {
 			return false
 		}
+		addr, err := netip.ParseAddr(c.labels[i])
 		for o := range seen.All() {
-			if o.Addr == c.about.addr {
+			if err == nil && o.Addr.Addr() == addr {
 				return false
 			}
 		}
@@ -214,7 +215,7 @@ func latest(seen probes.Evidence, kind string) (result, bool) {
 // cleared long ago.
 func (s *state) clear(r agent.Round) {
 	now := time.Now()
-	for _, f := range s.round.Findings {
+	for _, f := range s.findings {
 		if !f.Expected && !slices.ContainsFunc(s.cleared, func(c cleared) bool { return c.rule.ID == f.Rule.ID }) {
 			s.cleared = append(s.cleared, cleared{f.Rule, now})
 		}
