@@ -44,6 +44,7 @@ func (o Options) load(text []byte) (*Loaded, error) {
 	}
 	d.warn(&loaded.Config)
 	loaded.Warnings = d.warnings.sorted()
+	share(loaded.Targets)
 	return loaded, nil
 }
 

@@ -3,9 +3,11 @@ package config
 import (
 	"errors"
 	"io/fs"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -220,12 +222,30 @@ func TestExpectedFindings(t *testing.T) {
 	}
 }
 
-// Targets must not share what they inherit: a change for one would be one for all.
-func TestInheritedPacesAreCopies(t *testing.T) {
-	l := load(t, "pace: {trace: 5m}\n"+domain+"  - {name: b, kind: custom-domain, domain: b.example}\n")
-	l.Targets[0].Pace["trace"] = 0
-	if l.Targets[1].Pace["trace"] != 5*time.Minute || l.Pace["trace"] != 5*time.Minute {
-		t.Error("the paces are one map")
+// What one target inherits and adds to is neither the top level's nor another's.
+func TestInheritedPaces(t *testing.T) {
+	l := load(t, "pace: {trace: 5m}\n"+domain+
+		"  - {name: b, kind: custom-domain, domain: b.example, pace: {resolve: 1m}}\n")
+	want := []map[string]time.Duration{{"trace": 5 * time.Minute}, {"trace": 5 * time.Minute, "resolve": time.Minute}, l.Pace}
+	for i, got := range []map[string]time.Duration{l.Targets[0].Pace, l.Targets[1].Pace, {"trace": 5 * time.Minute}} {
+		if !maps.Equal(got, want[i]) {
+			t.Errorf("%d: got %v, want %v", i, got, want[i])
+		}
+	}
+}
+
+// Thousands of targets that are alike hold their lists, mappings and texts once.
+func TestEqualPartsAreShared(t *testing.T) {
+	l := load(t, domain+"    resolvers: [10.0.0.2]\n    pace: {trace: 5m}\n    endpoint: {addresses: [10.0.1.17]}\n"+
+		"  - {name: b, kind: custom-domain, domain: x.example, resolvers: [10.0.0.2], pace: {trace: 5m}, endpoint: {addresses: [10.0.1.17]}}\n"+
+		"  - {name: c, kind: custom-domain, domain: c.example, resolvers: [10.0.0.3], pace: {trace: 6m}, endpoint: {addresses: [10.0.1.18]}}\n")
+	a, b, c := l.Targets[0], l.Targets[1], l.Targets[2]
+	pace := func(t *probes.Target) uintptr { return reflect.ValueOf(t.Pace).Pointer() }
+	if &a.Resolvers[0] != &b.Resolvers[0] || &a.Endpoint.Addresses[0] != &b.Endpoint.Addresses[0] || pace(a) != pace(b) {
+		t.Error("equal lists or mappings are not one")
+	}
+	if c.Resolvers[0] != "10.0.0.3:53" || c.Endpoint.Addresses[0] != netip.MustParseAddr("10.0.1.18") || c.Pace["trace"] != 6*time.Minute {
+		t.Errorf("different ones are one: %+v", c)
 	}
 }
 
