@@ -192,8 +192,10 @@ func (a *Agent) bindAll(targets []*probes.Target, old []*walk) ([]*walk, error) 
 }
 
 // bindOne makes a step of each kind that has something to do for the target.
+// It leaves out those above the highest of them, which most of many targets
+// lack.
 func (a *Agent) bindOne(t *probes.Target) (*walk, error) {
-	w := &walk{target: t, steps: make([]step, len(a.kinds))}
+	steps := make([]step, len(a.kinds))
 	var errs []error
 	if missing := a.missing(t); len(missing) > 0 {
 		errs = append(errs, fmt.Errorf("kinds: those listed stand on %s: list them too", strings.Join(missing, ", ")))
@@ -206,9 +208,13 @@ func (a *Agent) bindOne(t *probes.Target) (*walk, error) {
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", a.kinds[i].Name, err))
 		}
-		w.steps[i].probe = p
+		steps[i].probe = p
 	}
-	return w, errors.Join(errs...)
+	top := len(steps)
+	for top > a.lanes+1 && steps[top-1].probe == nil {
+		top--
+	}
+	return &walk{target: t, steps: slices.Clone(steps[:top])}, errors.Join(errs...)
 }
 
 // missing returns the kinds that the target's kinds stand on and that are not

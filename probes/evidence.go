@@ -25,13 +25,13 @@ type run struct {
 // With returns the evidence with the observations of kind replaced. Kinds keep
 // the order in which they first came.
 func (e Evidence) With(kind string, obs []Observation) Evidence {
-	latest := make([]run, len(e.latest), len(e.latest)+1)
-	copy(latest, e.latest)
-	i := slices.IndexFunc(latest, func(r run) bool { return r.kind == kind })
+	i := slices.IndexFunc(e.latest, func(r run) bool { return r.kind == kind })
 	if i < 0 {
-		i, latest = len(latest), append(latest, run{kind: kind})
+		i = len(e.latest)
 	}
-	latest[i].obs = obs
+	latest := make([]run, max(len(e.latest), i+1)) // not a byte more: each target keeps one
+	copy(latest, e.latest)
+	latest[i] = run{kind, obs}
 	e.latest = latest
 	return e
 }
