@@ -12,7 +12,7 @@ import (
 // A Round is what one walk of one target taught, and all that is known since.
 // It is immutable.
 type Round struct {
-	Fresh    []probes.Observation // what this walk added, lowest layer first
+	Fresh    []probes.Observation // what this walk added, lowest layer first; [Agent.Status] lacks it
 	Evidence probes.Evidence      // all that is known since
 	Findings []probes.Finding     // what it means, lowest layer first
 	Verdict  Verdict

@@ -251,7 +251,9 @@ func (a *Agent) record(w *walk, r Round) {
 	if w.gone {
 		return
 	}
-	w.latest.Store(&r)
+	kept := r
+	kept.Fresh = nil // only sinks are told what is new
+	w.latest.Store(&kept)
 	for _, s := range a.sinks {
 		a.contain("a sink", func() { s.Record(r) })
 	}
