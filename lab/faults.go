@@ -118,6 +118,10 @@ func ResolverServFail(which ...int) Fault { return resolving(failing(dns.RcodeSe
 // ResolverRefuses makes resolvers answer REFUSED.
 func ResolverRefuses(which ...int) Fault { return resolving(failing(dns.RcodeRefused), which) }
 
+// ResolverRotates makes resolvers answer with one address at a time, which is
+// no fault either: all of them are the endpoint's.
+func ResolverRotates(which ...int) Fault { return resolving(rotating, which) }
+
 // ResolverTruncates makes resolvers truncate over UDP; over TCP they answer in
 // full, so it is no fault for those who ask again.
 func ResolverTruncates(which ...int) Fault { return resolving(truncating, which) }

@@ -82,6 +82,8 @@ func resolveScenarios() []Scenario {
 		{ID: "wrong-addresses-domain", Title: "the private custom domain leads to another VPC's endpoint", Target: "catalog", Break: DomainElsewhere, Want: finds("wrong-addresses")},
 		{ID: "names-disagree", Title: "the API's name leads to another endpoint, whose addresses nobody configured", Target: "orders", Break: WrongAddresses, Edit: withoutAddresses, Want: finds("names-disagree")},
 		{ID: "missing-address", Title: "the API's name leads to two of three interfaces, which is no fault", Target: "orders", Break: MissingAddress, Want: finds()},
+		{ID: "answers-rotate", Title: "the resolvers answer with one address at a time, which is no fault", Target: "orders", Break: ResolverRotates(), Edit: withoutAddresses, Want: finds()},
+		{ID: "names-disagree-rotating", Title: "the API's name leads to another endpoint, and answers show one address at a time", Target: "orders", Break: Faults(WrongAddresses, ResolverRotates()), Edit: withoutAddresses, Want: finds("names-disagree")},
 		{ID: "addresses-outdated", Title: "the configuration lacks one of the endpoint's addresses", Target: "orders", Edit: twoAddresses, Want: finds("addresses-outdated")},
 		{ID: "alias-not-associated", Title: "the endpoint is not associated with the API", Target: "orders", Break: AliasNotAssociated, Want: finds("alias-not-associated"), Tour: true},
 		{ID: "endpoint-not-found", Title: "the endpoint was deleted, and its private names are left in a cache", Target: "orders", Break: EndpointDeleted, Want: finds("endpoint-not-found"), Tour: true},

@@ -114,6 +114,17 @@ func soa(name string) dns.RR {
 
 func properly(z zone, turn int, w dns.ResponseWriter, q *dns.Msg) { w.WriteMsg(z.answer(turn, q)) }
 
+// rotating answers with one address at a time, another one each time.
+func rotating(z zone, turn int, w dns.ResponseWriter, q *dns.Msg) {
+	m := z.answer(turn/2, q) // A and AAAA are asked for at once
+	if i := slices.IndexFunc(m.Answer, isA); i >= 0 {
+		m.Answer = m.Answer[:i+1]
+	}
+	w.WriteMsg(m)
+}
+
+func isA(rr dns.RR) bool { return rr.Header().Rrtype == dns.TypeA }
+
 func never(zone, int, dns.ResponseWriter, *dns.Msg) {}
 
 func failing(rcode int) reply {

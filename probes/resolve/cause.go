@@ -169,7 +169,7 @@ func addressCause(seen probes.Evidence, o probes.Observation, d *Detail) (string
 		return addressesOutdated, probes.Likely
 	case !configured && len(own) > 0 && o.Name != t.Endpoint.DNSName:
 		if len(d.Matching) > 0 {
-			return namesDisagree, probes.Possible // a rotating answer may be the shorter one
+			return namesDisagree, probes.Possible // a cache may keep the shorter one of answers that rotate
 		}
 		return namesDisagree, probes.Likely
 	}
@@ -179,7 +179,7 @@ func addressCause(seen probes.Evidence, o probes.Observation, d *Detail) (string
 // onlyPublic reports whether every address of the answer is a public one that
 // is not the endpoint's.
 func onlyPublic(d *Detail) bool {
-	return len(d.Public) > 0 && len(d.Public) == len(sorted(d.Addrs())) && len(d.Matching) == 0
+	return len(d.Public) > 0 && len(d.Public) == len(sorted(d.all())) && len(d.Matching) == 0
 }
 
 // fromAmazon reports whether the answer came from the resolver that Amazon

@@ -36,9 +36,9 @@ func dnsAddrs(o probes.Observation) []netip.Addr {
 	case d == nil:
 		return nil
 	case d.Transport == OverHosts:
-		return d.Behind
+		return slices.Concat(d.Behind, d.Rotated)
 	}
-	return d.Addrs()
+	return d.all()
 }
 
 // sorted returns the addresses in order, without duplicates; nil if there are none.
@@ -54,8 +54,9 @@ func sorted(addrs []netip.Addr) []netip.Addr {
 	return slices.Clip(slices.Compact(all))
 }
 
-// compare judges an answer against the endpoint's addresses, as a set.
-func compare(t *probes.Target, expected []netip.Addr, o *probes.Observation) {
+// compare judges an answer against the endpoint's addresses, as a set; those
+// that rotate with them are not blamed.
+func compare(t *probes.Target, expected, rotating []netip.Addr, o *probes.Observation) {
 	d := Of(*o)
 	if o.Outcome != probes.OK {
 		return
@@ -63,7 +64,7 @@ func compare(t *probes.Target, expected []netip.Addr, o *probes.Observation) {
 	if len(expected) == 0 && d.Transport == OverHosts && expectsEndpoint(t) {
 		expected = withoutStrangers(d.Behind) // all there is to judge the entry by
 	}
-	answers := sorted(d.Addrs())
+	answers := sorted(d.all())
 	for _, a := range answers {
 		if slices.Contains(expected, a) {
 			d.Matching = append(d.Matching, a)
@@ -81,6 +82,7 @@ func compare(t *probes.Target, expected []netip.Addr, o *probes.Observation) {
 	if expectsEndpoint(t) {
 		d.Unexpected = strangers(expected, answers)
 	}
+	d.Unexpected = slices.DeleteFunc(d.Unexpected, func(a netip.Addr) bool { return slices.Contains(rotating, a) })
 	if len(d.Unexpected) > 0 {
 		o.Outcome = probes.Elsewhere
 		o.Err = fmt.Errorf("%s leads to %s, not the endpoint", o.Name, list(d.Unexpected))

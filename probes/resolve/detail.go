@@ -28,6 +28,10 @@ type Detail struct {
 	Failed    []Failure `json:"failed,omitempty"` // the address family that failed while the other answered
 	Tried     []Failure `json:"tried,omitempty"`  // servers of resolv.conf that failed before Server answered
 
+	// Rotated are further addresses that came when the name was asked for
+	// again, because it did not seem to lead where the endpoint's own does.
+	Rotated []netip.Addr `json:"rotated,omitempty"`
+
 	// Behind is what the DNS says of a name that the hosts file overrides.
 	Behind []netip.Addr `json:"behind,omitempty"`
 
@@ -68,6 +72,15 @@ func (d *Detail) Addrs() []netip.Addr {
 	return addrs
 }
 
+// all returns the addresses of all answers, if there were several. Of a name
+// in the hosts file only the entry counts.
+func (d *Detail) all() []netip.Addr {
+	if d.Transport == OverHosts {
+		return d.Addrs()
+	}
+	return append(d.Addrs(), d.Rotated...)
+}
+
 // TTL returns the lowest TTL of the answer, in seconds.
 func (d *Detail) TTL() uint32 {
 	var lowest uint32
@@ -100,6 +113,9 @@ func (d *Detail) String() string {
 	}
 	if len(d.Answers) > 0 && d.Transport != OverHosts {
 		fmt.Fprintf(&b, ", TTL %d s", d.TTL())
+	}
+	if len(d.Rotated) > 0 {
+		fmt.Fprintf(&b, ", asked again: %s", list(d.Rotated))
 	}
 	if len(d.Unexpected) > 0 {
 		fmt.Fprintf(&b, ", not the endpoint's: %s", list(d.Unexpected))

@@ -72,7 +72,7 @@ func Answers(seen probes.Evidence, host string) []netip.Addr {
 	var all []netip.Addr
 	for _, o := range seen.Of(name) {
 		if d := Of(o); d != nil && o.Name == host {
-			all = append(all, d.Addrs()...)
+			all = append(all, d.all()...)
 		}
 	}
 	return sorted(all)

@@ -138,12 +138,13 @@ func (p *probe) Probe(ctx context.Context, _ probes.Evidence, _ *probes.Line) []
 	}
 	one(0) // most targets have no other, and a goroutine costs more than it seems
 	wg.Wait()
+	p.askAgain(ctx, local, obs)
 
 	// The endpoint's own name may be what the others are compared with, so
 	// nothing is judged before everything has been answered.
-	expected := expectedOf(p.target, obs)
+	expected, rotating := expectedOf(p.target, obs), pool(p.target, obs)
 	for i := range obs {
-		compare(p.target, expected, &obs[i])
+		compare(p.target, expected, rotating, &obs[i])
 		measure(&obs[i], expected)
 	}
 	return obs

@@ -161,8 +161,8 @@ var Rules = []*probes.Rule{
 	attributed(probes.Rule{
 		ID:     namesDisagree,
 		Title:  "The API's name and the endpoint's name lead to different addresses",
-		Means:  "AWS keeps the endpoint's own name up to date, so the other name is the wrong one: it leads to another endpoint or to something left over. If the answers rotate and each shows only some interfaces, nothing is wrong; configure endpoint.addresses to tell.",
-		Fix:    "Find the zone that answers for the name (`aws route53 list-hosted-zones-by-vpc --vpc-id VPC --vpc-region REGION`) and point it at the endpoint's own name. If this VPC has two execute-api endpoints, only one can have private DNS on: check that it is the configured one.",
+		Means:  "AWS keeps the endpoint's own name up to date, so the other name is the wrong one: it leads to another endpoint or to something left over. That answers rotate, each showing only some interfaces, is no reason: both names were asked for several times. A cache on the way that keeps such an answer for a while can still look like this.",
+		Fix:    "If the addresses may all be the endpoint's, list them under endpoint.addresses in the target: `aws ec2 describe-network-interfaces --filters Name=interface-type,Values=vpc_endpoint --query 'NetworkInterfaces[].[PrivateIpAddress,Description]'`. Otherwise find the zone that answers for the name (`aws route53 list-hosted-zones-by-vpc --vpc-id VPC --vpc-region REGION`) and point it at the endpoint's own name. If this VPC has two execute-api endpoints, only one can have private DNS on: check that it is the configured one.",
 		Source: docEndpoints + " (compare the addresses of both names)",
 	}),
 	attributed(probes.Rule{

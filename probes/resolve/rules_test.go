@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -46,6 +48,59 @@ func all(changes ...func(*probes.Target)) func(*probes.Target) {
 
 // one is the first resolver alone.
 func one(h dns.Handler) map[string]dns.Handler { return map[string]dns.Handler{first: h} }
+
+// six is healthy, with six interfaces.
+func six() zone {
+	all := []string{"10.0.1.17", "10.0.2.23", "10.0.3.31", "10.0.4.5", "10.0.5.5", "10.0.6.5"}
+	return healthy().with(api, all...).with(alias, all...).with(endpoint, all...)
+}
+
+// rotating makes servers that answer for each name with so many addresses at a
+// time, and with the next ones each time: all names start at another place.
+func rotating(z zone, few int) dns.Handler {
+	var mu sync.Mutex
+	turns := map[string]int{}
+	return dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+		name := q.Question[0].Name
+		mu.Lock()
+		if _, ok := turns[name]; !ok {
+			turns[name] = 2 * len(turns)
+		}
+		turn := turns[name]
+		if q.Question[0].Qtype == dns.TypeA {
+			turns[name]++
+		}
+		mu.Unlock()
+		w.WriteMsg(some(z.answer(q), turn, few))
+	})
+}
+
+// countingAll is a server that gives one address at a time, the next one to
+// whatever it is asked.
+func countingAll(z zone) dns.Handler {
+	var turn atomic.Int64
+	return dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+		n := turn.Load()
+		if q.Question[0].Qtype == dns.TypeA {
+			n = turn.Add(1)
+		}
+		w.WriteMsg(some(z.answer(q), int(n), 1))
+	})
+}
+
+// some leaves a few addresses of an answer, those whose turn it is.
+func some(m *dns.Msg, turn, few int) *dns.Msg {
+	i := slices.IndexFunc(m.Answer, func(rr dns.RR) bool { return rr.Header().Rrtype == dns.TypeA })
+	if i < 0 {
+		return m
+	}
+	addrs, kept := m.Answer[i:], m.Answer[:i:i]
+	for k := range min(few, len(addrs)) {
+		kept = append(kept, addrs[(turn+k)%len(addrs)])
+	}
+	m.Answer = kept
+	return m
+}
 
 func two(a, b dns.Handler) map[string]dns.Handler {
 	return map[string]dns.Handler{first: a, second: b}
@@ -143,6 +198,16 @@ var scenarios = []scenario{
 	{name: "names disagree", change: unknownAddresses, at: one(healthy().with(api, "10.0.9.9")), finding: []string{"names-disagree likely"}},
 	{name: "names disagree in part", change: unknownAddresses, at: one(healthy().with(api, "10.0.1.17", "10.0.9.9")),
 		finding: []string{"names-disagree possible"}},
+	{name: "answers rotate, addresses not configured", change: unknownAddresses, at: one(rotating(healthy(), 1))},
+	{name: "answers rotate, six interfaces one at a time", change: unknownAddresses, at: one(rotating(six(), 1))},
+	{name: "answers rotate, six interfaces two at a time", change: unknownAddresses, at: one(rotating(six(), 2))},
+	{name: "answers rotate at two resolvers", change: all(unknownAddresses, both), at: two(rotating(six(), 1), rotating(six(), 2))},
+	{name: "answers rotate for a custom domain", change: all(ofEndpoint, unknownAddresses), at: one(rotating(six(), 1))},
+	{name: "answers rotate, the server counts them all", change: unknownAddresses, at: one(countingAll(six()))},
+	{name: "answers rotate, and the name leads elsewhere", change: unknownAddresses, at: one(rotating(six().with(api, "10.0.9.9", "10.0.9.10"), 1)),
+		finding: []string{"names-disagree likely"}},
+	{name: "answers rotate, and the name leads to the internet", change: unknownAddresses, at: one(rotating(six().with(api, public), 1)),
+		finding: []string{"private-dns-off likely"}},
 	{name: "custom domain and endpoint disagree", change: all(ofEndpoint, unknownAddresses), at: one(healthy().with(domain, "10.0.9.9")),
 		finding: []string{"names-disagree likely"}},
 	{name: "endpoint created anew", at: one(zone{api: {"10.0.7.7"}, alias: {"10.0.7.7"}, endpoint: {"10.0.7.7"}}),
