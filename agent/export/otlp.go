@@ -44,8 +44,9 @@ type Options struct {
 // OTLP over HTTP. Values are cumulative, so a push that fails loses nothing
 // but its moment: the next makes up for it.
 //
-// Large pushes are split into requests of a megabyte at most. Certificates are
-// read at every push. Redirects are not followed, because that would show the
+// Large pushes are many requests, of some thousand points and a megabyte at
+// most, and no more than that is gathered at once: thousands of targets would
+// otherwise take hundreds of megabytes. Certificates are read at every push. Redirects are not followed, because that would show the
 // headers, which may hold a token, to somebody else.
 type OTLP struct {
 	gatherer prometheus.Gatherer
@@ -70,6 +71,7 @@ type OTLPStats struct {
 }
 
 const (
+	maxPoints   = 4000    // of a request
 	maxRequest  = 1 << 20 // bytes of a request, before compression
 	maxResponse = 64 << 10
 	maxBackoff  = 30 * time.Second
@@ -156,12 +158,18 @@ func (o *OTLP) push(ctx context.Context) (rejected uint64, err error) {
 		return 0, err
 	}
 	defer client.CloseIdleConnections()
-	families, gathering := o.gatherer.Gather() // what could be gathered is worth pushing
-	for body := range o.encoder.requests(families, time.Now()) {
-		n, err := o.send(ctx, client, body)
-		rejected += n
+	var gathering error
+	for families, err := range batches(o.gatherer) {
 		if err != nil {
-			return rejected, err
+			gathering = err // what could be gathered is worth pushing
+			continue
+		}
+		for body := range o.encoder.requests(families, time.Now()) {
+			n, err := o.send(ctx, client, body)
+			rejected += n
+			if err != nil {
+				return rejected, err
+			}
 		}
 	}
 	return rejected, gathering

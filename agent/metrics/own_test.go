@@ -2,12 +2,15 @@ package metrics
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	dto "github.com/prometheus/client_model/go"
+	"google.golang.org/protobuf/testing/protocmp"
 )
 
 // own returns what /metrics says of the exporters and the endpoint, sorted.
@@ -59,5 +62,47 @@ func TestOwn(t *testing.T) {
 	}
 	if strings.Contains(get(t, m, ""), "hunter2") {
 		t.Error("an error's text is shown")
+	}
+}
+
+// What is gathered in parts is what is gathered at once.
+func TestGatherParts(t *testing.T) {
+	m := New(kinds(), Options{Native: true})
+	for i := range 2*gathered + 1 {
+		m.Record(healthy(fmt.Sprintf("t%03d", i)).r)
+	}
+	whole, err := m.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts := map[string]*dto.MetricFamily{}
+	for f, err := range m.GatherParts() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if parts[f.GetName()] == nil {
+			parts[f.GetName()] = f
+			continue
+		}
+		if n := len(f.Metric); n > 20*gathered {
+			t.Errorf("a part of %s has %d metrics", f.GetName(), n)
+		}
+		parts[f.GetName()].Metric = append(parts[f.GetName()].Metric, f.Metric...)
+	}
+	for _, want := range whole {
+		got := parts[want.GetName()]
+		delete(parts, want.GetName())
+		if !strings.HasPrefix(want.GetName(), prefix) {
+			continue // the runtime's own differ from moment to moment
+		}
+		if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {
+			t.Errorf("%s (-whole +parts):\n%s", want.GetName(), diff)
+		}
+	}
+	if len(parts) > 0 {
+		t.Errorf("%d families are in parts only", len(parts))
+	}
+	for range m.GatherParts() {
+		break // who has enough is left alone
 	}
 }

@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"io"
+	"iter"
 	"net/http"
 	"slices"
 	"strings"
@@ -83,6 +84,38 @@ func (m *Metrics) Gather() ([]*dto.MetricFamily, error) {
 	}
 	slices.SortFunc(families, func(a, b *dto.MetricFamily) int { return strings.Compare(a.GetName(), b.GetName()) })
 	return families, err
+}
+
+// gathered is how many targets a part of a family has.
+const gathered = 200
+
+// GatherParts yields what Gather returns, of some targets at a time: for all
+// at once, there may be hundreds of megabytes.
+func (m *Metrics) GatherParts() iter.Seq2[*dto.MetricFamily, error] {
+	return func(yield func(*dto.MetricFamily, error) bool) {
+		families, err := m.registry.Gather()
+		for _, f := range families {
+			if !yield(f, nil) {
+				return
+			}
+		}
+		if err != nil && !yield(nil, err) {
+			return
+		}
+		e := newEncoder()
+		states := m.all()
+		for _, f := range m.families {
+			parts := slices.Chunk(states, gathered)
+			if f.ofAgent != nil {
+				parts = slices.Values([][]*state{nil})
+			}
+			for part := range parts {
+				if g := e.gather(f, part); len(g.Metric) > 0 && !yield(g, nil) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // gather renders a family for client_golang.
