@@ -38,6 +38,9 @@ finding is repeated last.
 			if err != nil {
 				return err
 			}
+			if w := proxyWarning(os.Getenv, loaded.Targets); w != "" {
+				fmt.Fprintf(cmd.ErrOrStderr(), "warning: %s\n", w)
+			}
 			a, err := newAgent(&loaded.Config, probes.Host(), slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)))
 			if err != nil {
 				return exit{exitUsage, fmt.Errorf("%s: %w", path, err)}

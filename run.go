@@ -77,6 +77,9 @@ func run(ctx context.Context, s source, stdout, stderr io.Writer) error {
 	for _, w := range loaded.Warnings {
 		log.Warn("configuration", "warning", w.String())
 	}
+	if w := proxyWarning(os.Getenv, loaded.Targets); w != "" {
+		log.Warn("environment", "warning", w)
+	}
 	service.LimitMemory(os.DirFS("/"), log)
 	manager, err := service.FromEnvironment()
 	if err != nil {
