@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 	"unicode"
@@ -23,6 +24,7 @@ func FuzzServer(f *testing.F) {
 	f.Add([]byte("\x16\x03\x03\x00\x2c\x02\x00\x00\x28\x03\x03" + strings.Repeat("r", 32) + "\x00\xc0\x2b\x00\x00\x00"))
 	f.Add([]byte("\x16\x03\x01\x00\x2a\x02\x00\x00\x26\x03\x01" + strings.Repeat("r", 32) + "\x00\xc0\x13\x00"))
 	f.Add([]byte("\x14\x03\x03\x00\x01\x01\x1b[2J\x00\xff"))
+	f.Add([]byte("\x16\x03\x03\x00,\x02\x00\x00(\x03\x03" + strings.Repeat("r", 22) + "@" + strings.Repeat(" ", 600)))
 	client, err := NewClient(probes.Host(), &probes.Target{Kind: probes.CustomDomain, KeyExchange: "classical", Timeout: 5 * time.Second})
 	if err != nil {
 		f.Fatal(err)
@@ -33,9 +35,11 @@ func FuzzServer(f *testing.F) {
 		go func() {
 			defer theirs.Close()
 			theirs.Read(make([]byte, 4096))
-			theirs.Write(answer)
-			theirs.SetReadDeadline(time.Now().Add(5 * time.Millisecond))
+			var wg sync.WaitGroup // a pipe has no buffer: who only writes may wait for one who does so, too
+			wg.Go(func() { theirs.Write(answer) })
+			theirs.SetDeadline(time.Now().Add(5 * time.Millisecond))
 			theirs.Read(make([]byte, 4096))
+			wg.Wait()
 		}()
 		conn, o := client.Shake(context.Background(), ours, lane, Variant{})
 		if conn != nil {
