@@ -190,6 +190,7 @@ func (r *reloader) replace() error {
 	for _, key := range needRestart(r.running, loaded.Config) {
 		r.log.Warn("a changed setting needs a restart", "key", key)
 	}
+	service.CollectFor(len(loaded.Targets))
 	debug.FreeOSMemory() // decoding took many times what the targets take
 	return nil
 }

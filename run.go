@@ -109,6 +109,7 @@ func serve(ctx context.Context, d daemon) error {
 	if err != nil {
 		return exit{exitUsage, err}
 	}
+	service.CollectFor(len(d.config.Targets))
 	debug.FreeOSMemory() // reading the configuration took many times what the targets take
 	m := metrics.New(all.Kinds, metrics.Options{Version: version(), Stats: a.Stats, Native: d.config.Metrics.NativeHistograms})
 	options := status.Options{Metrics: m.Handler(), Probe: metrics.Blackbox(all.Kinds, a.StatusOf)}
