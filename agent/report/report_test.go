@@ -89,7 +89,7 @@ func broken() ([]agent.Step, agent.Round) {
 			lookup(probes.ViaEndpoint, orders.Endpoint.DNSName, probes.NoSuchName, "NXDOMAIN from 10.0.0.2:53"),
 		}},
 		{Kind: "connect", Observations: []probes.Observation{
-			on("connect", probes.ViaPrivateDNS, 1, probes.OK, 412*time.Microsecond, "open, RTT 412µs from 10.0.9.9:40000, MSS 1460"),
+			on("connect", probes.ViaPrivateDNS, 1, probes.OK, 412*time.Microsecond, "open, MSS 1460, from 10.0.9.9:40000"),
 			silent,
 			on("connect", probes.ViaEndpoint, 3, probes.Refused, 300*time.Microsecond, ""),
 		}},
@@ -253,8 +253,8 @@ func TestForeignText(t *testing.T) {
 	}
 }
 
-// Many paths that went well take a line for each name form; those that failed
-// are named one by one, up to a bound.
+// Of many paths, those of a name form that fared alike take a line, whether they
+// went well or not.
 func TestCondense(t *testing.T) {
 	var obs []probes.Observation
 	for i := range 20 {
@@ -266,6 +266,71 @@ func TestCondense(t *testing.T) {
 	var b strings.Builder
 	New(&b, Style{}).Step(agent.Step{Target: orders, Kind: "connect", Observations: obs})
 	golden(t, "many.txt", b.String())
+}
+
+// What differs among many paths is told apart: how they ended, what was said
+// first, and whether callers get there at all. What a row says anyway, such as
+// the address that was dialed, and what only tells one path from the other, such
+// as a request's id, is left out.
+func TestCondenseMixed(t *testing.T) {
+	said := func(via probes.Via, n int, o probes.Outcome, text, err string) probes.Observation {
+		obs := on("invoke", via, n, o, 2*time.Millisecond, text)
+		if err != "" {
+			obs.Err = errors.New(err)
+		}
+		return obs
+	}
+	const a, b, ok, denied = probes.ViaPrivateDNS, probes.ViaEndpoint, probes.OK, probes.Denied
+	obs := []probes.Observation{
+		said(a, 1, ok, "200, request 11", ""),
+		said(a, 2, probes.Timeout, "", "dial tcp 10.0.2.17:443: i/o timeout"),
+		said(a, 3, ok, "200, request 13", ""),
+		said(a, 4, denied, `403 ForbiddenException "Forbidden", request 14`, `403 ForbiddenException "Forbidden"`),
+		said(a, 5, denied, `403 ForbiddenException "Forbidden", request 15`, `403 ForbiddenException "Forbidden"`),
+		said(a, 6, denied, `403 AccessDeniedException "User: anonymous", request 16`, `403 AccessDeniedException "User: anonymous"`),
+		said(b, 1, ok, "200, request 21", ""),
+		said(b, 2, probes.Timeout, "", "dial tcp 10.0.2.17:443: i/o timeout"),
+		said(b, 3, probes.Timeout, "", "dial tcp 10.0.3.17:443: i/o timeout"),
+		said(b, 4, ok, "200, request 24", ""),
+		said(b, 5, ok, "200, request 25", ""),
+		said(b, 6, probes.Refused, "", ""),
+		said(b, 7, probes.Refused, "", ""),
+	}
+	unanswered := map[probes.Via]int{b: 4} // from this address on
+	var lanes []probes.Lane
+	for _, o := range obs {
+		from, some := unanswered[o.Via]
+		lanes = append(lanes, probes.Lane{Via: o.Via, Addr: o.Addr, Answered: !some || o.Addr.Addr().Less(addr(from).Addr())})
+	}
+	var text strings.Builder
+	New(&text, Style{}).Step(agent.Step{Target: orders, Kind: "invoke", Observations: obs, Lanes: lanes})
+	golden(t, "mixed.txt", text.String())
+}
+
+// However different they are, no more rows than a few are about one outcome.
+func TestCondenseIsBounded(t *testing.T) {
+	var obs []probes.Observation
+	for i := range 30 {
+		obs = append(obs, on("invoke", probes.ViaPrivateDNS, i, probes.Denied, 0, fmt.Sprint("403 ", i)))
+	}
+	var text strings.Builder
+	New(&text, Style{}).Step(agent.Step{Target: orders, Kind: "invoke", Observations: obs})
+	if got := strings.Count(text.String(), "denied: 403"); got != fewAlike {
+		t.Errorf("%d rows", got)
+	}
+	if !strings.Contains(text.String(), "✗ and 22 more: denied\n") {
+		t.Error(text.String())
+	}
+}
+
+// A resolver that is asked by its address is named once.
+func TestTheResolverIsNamedOnce(t *testing.T) {
+	o := lookup(probes.ViaPrivateDNS, orders.NameOf(probes.ViaPrivateDNS), probes.Elsewhere, "10.9.9.9 from 10.0.0.2:53, TTL 60 s, not the endpoint's: 10.9.9.9")
+	o.Resolver, o.Err = "10.0.0.2:53", errors.New("not the endpoint's: 10.9.9.9")
+	r := one(agent.Step{Target: orders}, o)
+	if want := "elsewhere: 10.9.9.9, TTL 60 s, not the endpoint's: 10.9.9.9"; r.text != want || r.who != "private-dns  by 10.0.0.2:53" {
+		t.Errorf("%q: %q, want %q", r.who, r.text, want)
+	}
 }
 
 // Interrupted, the report still says what was learned.

@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	fewPaths = 6 // so many paths that went well are shown one by one
-	fewAlike = 8 // so many that ended badly
+	fewPaths = 6 // so many paths are shown one by one; of more, those that fared alike together
+	fewAlike = 8 // so many rows are shown of one outcome
 )
 
 // A row is a line of a layer.
@@ -21,102 +21,162 @@ type row struct {
 	who, took, text string
 }
 
-// condense makes rows of a step's observations. Paths that all went well are
-// told together if they are many; what went wrong is told one by one; and what
-// was skipped needs no more than a line.
+// condense makes rows of a step's observations. Where there are many paths,
+// those of one name form that fared alike are told together; what was skipped
+// needs no more than a line.
 func condense(s agent.Step) []row {
-	well := 0
-	for _, o := range s.Observations {
-		if o.Outcome == probes.OK {
-			well++
-		}
-	}
+	groups := alike(s)
 	var rows, last []row
-	shown := map[probes.Outcome]int{}
-	told := map[probes.Via]bool{}
-	for _, o := range s.Observations {
-		switch {
-		case o.Outcome == probes.OK && well > fewPaths && o.Via != "" && o.Resolver == "":
-			if !told[o.Via] {
-				rows = append(rows, together(s, o.Via))
-			}
-			told[o.Via] = true
-		case o.Outcome == probes.OK:
-			rows = append(rows, one(s, o))
-		case o.Outcome == probes.Skipped || o.Outcome == probes.Aborted:
-			if shown[o.Outcome] == 0 {
-				last = append(last, idle(s, o))
-			}
-			shown[o.Outcome]++
+	shown, hidden := map[probes.Outcome]int{}, map[probes.Outcome]int{}
+	for _, g := range groups {
+		o := g[0].Outcome
+		switch shown[o]++; {
+		case isIdle(o):
+			last = append(last, idle(s, g))
+		case o == probes.OK || shown[o] <= fewAlike:
+			rows = append(rows, together(s, g))
 		default:
-			if shown[o.Outcome]++; shown[o.Outcome] <= fewAlike {
-				rows = append(rows, one(s, o))
-			}
+			hidden[o] += len(g)
 		}
 	}
-	for _, o := range s.Observations { // in the order of appearance
-		if more := shown[o.Outcome] - fewAlike; more > 0 && o.Outcome != probes.Skipped && o.Outcome != probes.Aborted {
-			rows = append(rows, row{mark: bad, who: fmt.Sprintf("and %d more: %s", more, o.Outcome)})
-			shown[o.Outcome] = 0
+	for _, g := range groups { // in the order of appearance
+		if o := g[0].Outcome; hidden[o] > 0 {
+			rows = append(rows, row{mark: bad, who: fmt.Sprintf("and %d more: %s", hidden[o], o)})
+			hidden[o] = 0
 		}
 	}
 	return append(rows, last...)
 }
 
+func isIdle(o probes.Outcome) bool { return o == probes.Skipped || o == probes.Aborted }
+
+// alike divides a step's observations into those that one row is made of.
+func alike(s agent.Step) [][]probes.Observation {
+	paths := 0
+	for _, o := range s.Observations {
+		if onPath(o) {
+			paths++
+		}
+	}
+	var keys []string
+	var groups [][]probes.Observation
+	for n, o := range s.Observations {
+		key := fmt.Sprint(n) // nothing is like it
+		switch head, _, _ := strings.Cut(said(o), ", "); {
+		case isIdle(o.Outcome):
+			key = string(o.Outcome)
+		case onPath(o) && paths > fewPaths:
+			key = fmt.Sprintln(o.Via, o.Outcome, answered(s, o), head)
+		}
+		i := slices.Index(keys, key)
+		if i < 0 {
+			i, keys, groups = len(keys), append(keys, key), append(groups, nil)
+		}
+		groups[i] = append(groups[i], o)
+	}
+	return groups
+}
+
+// onPath reports whether an observation was made on a lane.
+func onPath(o probes.Observation) bool { return o.Via != "" && o.Resolver == "" }
+
+// answered reports whether callers get the address: all but those of lanes to
+// which no resolver leads.
+func answered(s agent.Step, o probes.Observation) bool {
+	lane, ok := laneOf(s, o)
+	return !ok || lane.Answered
+}
+
+// said is the text of an observation, without what its row says anyway: which
+// address was dialed, and which resolver has answered.
+func said(o probes.Observation) string {
+	text := strings.ReplaceAll(agent.Text(o), "dial tcp "+o.Addr.String()+": ", "")
+	if o.Resolver != "" {
+		text = strings.Replace(text, " from "+o.Resolver, "", 1)
+	}
+	return text
+}
+
+// ending says how an observation ended, and its text.
+func ending(o probes.Outcome, text string) string {
+	if o == probes.OK {
+		return text
+	}
+	return strings.TrimSuffix(string(o)+": "+text, ": ")
+}
+
 // one is the row of a single observation.
 func one(s agent.Step, o probes.Observation) row {
-	r := row{mark: markOf(s, o), who: who(s.Target, o), text: agent.Text(o)}
+	r := row{mark: markOf(s, o), who: who(s.Target, o), text: ending(o.Outcome, said(o))}
 	if d := o.Took(); d > 0 {
 		r.took = duration(d)
 	}
-	if o.Outcome != probes.OK {
-		r.text = strings.TrimSuffix(string(o.Outcome)+": "+r.text, ": ")
-	}
-	if lane, ok := laneOf(s, o); ok && !lane.Answered {
+	if !answered(s, o) {
 		r.text += " (no resolver answers this address)"
 	}
 	return r
 }
 
 // idle is the row of all observations of a step that could not be made.
-func idle(s agent.Step, o probes.Observation) row {
-	alike := probes.Filter(s.Observations, func(p probes.Observation) bool { return p.Outcome == o.Outcome })
+func idle(s agent.Step, alike []probes.Observation) row {
 	text := "skipped: there was nothing to work on"
-	if o.Outcome == probes.Aborted {
+	if alike[0].Outcome == probes.Aborted {
 		text = "not done: interrupted"
 	}
 	if len(alike) == 1 {
-		return row{mark: none, who: who(s.Target, o), text: text}
+		return row{mark: none, who: who(s.Target, alike[0]), text: text}
 	}
 	of := "time"
-	if o.Via != "" {
+	if alike[0].Via != "" {
 		of = "path"
 	}
 	return row{mark: none, who: count(len(alike), of), text: text}
 }
 
-// together is the row of all paths of a name form that went well.
-func together(s agent.Step, via probes.Via) row {
-	well := probes.Filter(s.Observations, func(o probes.Observation) bool { return o.Outcome == probes.OK && o.Via == via })
-	least, most := well[0].Took(), well[0].Took()
-	same := true
+// together is the row of all paths of a name form that fared alike. Those that
+// went well need no addresses, unless there is nothing else to say.
+func together(s agent.Step, alike []probes.Observation) row {
+	if len(alike) == 1 {
+		return one(s, alike[0])
+	}
+	o := alike[0]
+	least, most := o.Took(), o.Took()
 	var addrs []string
-	for _, o := range well {
+	for _, o := range alike {
 		least, most = min(least, o.Took()), max(most, o.Took())
-		same = same && agent.Text(o) == agent.Text(well[0])
 		addrs = append(addrs, address(s.Target, o))
 	}
-	r := row{mark: good, who: fmt.Sprintf("%-*s  %s", viaWidth(s.Target), via, count(len(well), "path")), text: agent.Text(well[0])}
+	r := row{mark: markOf(s, o), who: fmt.Sprintf("%-*s  %s", viaWidth(s.Target), o.Via, count(len(alike), "path")), text: ending(o.Outcome, common(alike))}
 	if most > 0 {
 		r.took = duration(most)
 	}
 	if from := duration(least); most > 0 && from != r.took {
 		r.took = from + " to " + r.took
 	}
-	if !same {
-		r.text = strings.Join(addrs, ", ")
+	if at := strings.Join(addrs, ", "); r.text == "" {
+		r.text = at
+	} else if o.Outcome != probes.OK {
+		r.text += ", at " + at
+	}
+	if !answered(s, o) {
+		r.text += " (no resolver answers these addresses)"
 	}
 	return r
+}
+
+// common is how the texts of observations begin, as far as they agree: texts
+// are made of parts, separated by commas.
+func common(obs []probes.Observation) string {
+	agreed := strings.Split(said(obs[0]), ", ")
+	for _, o := range obs[1:] {
+		parts := strings.Split(said(o), ", ")
+		n := 0
+		for n < min(len(agreed), len(parts)) && agreed[n] == parts[n] {
+			n++
+		}
+		agreed = agreed[:n]
+	}
+	return strings.Join(agreed, ", ")
 }
 
 // who says whom an observation concerns, without repeating the heading.
@@ -148,11 +208,10 @@ func address(t *probes.Target, o probes.Observation) string {
 // markOf is the mark of an observation. What fails where no caller goes is
 // worth a look, but no failure.
 func markOf(s agent.Step, o probes.Observation) mark {
-	lane, ok := laneOf(s, o)
 	switch {
 	case o.Outcome == probes.OK:
 		return good
-	case o.Outcome == probes.Fault, o.Outcome.Blames() && ok && !lane.Answered:
+	case o.Outcome == probes.Fault, o.Outcome.Blames() && !answered(s, o):
 		return warn
 	case o.Outcome.Blames():
 		return bad

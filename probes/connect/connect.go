@@ -64,12 +64,15 @@ type Detail struct {
 	Retried int            `json:"retried,omitempty"` // SYNs that had to be sent again
 }
 
-// String is the connection in a line.
+// String is the connection in a line; its round trip is the time that the
+// observation took. What connections to several addresses have in common comes
+// first.
 func (d *Detail) String() string {
-	s := fmt.Sprintf("open, RTT %v from %v", d.RTT.Round(time.Microsecond), d.Local)
+	s := "open"
 	if d.MSS > 0 {
 		s += fmt.Sprintf(", MSS %d", d.MSS)
 	}
+	s += fmt.Sprintf(", from %v", d.Local)
 	if d.Retried > 0 {
 		s += fmt.Sprintf(", %d SYNs sent again", d.Retried)
 	}

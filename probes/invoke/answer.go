@@ -99,12 +99,7 @@ func (a Answer) String() string {
 		return a.Method + " " + a.Host + a.Path
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d", a.Status)
-	for _, s := range []string{a.ErrorType, quoted(a.Message)} {
-		if s != "" {
-			b.WriteString(" " + s)
-		}
-	}
+	b.WriteString(a.short())
 	if a.Who != RESTAPI && a.Who != "" {
 		fmt.Fprintf(&b, " (answered by: %s)", a.Who)
 	}

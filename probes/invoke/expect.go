@@ -81,7 +81,7 @@ func (e *expectation) judge(a *Answer, r *reply) (probes.Outcome, error) {
 	}
 	if d := e.impostor(a); d != nil {
 		a.Denial, a.Family, a.Causes, a.Certainty = d.id, d.family, slices.Clone(d.causes), max(d.certainty, probes.Possible)
-		return probes.Unexpected, fmt.Errorf("%s, answered by: %s", a.short(), a.Who)
+		return probes.Unexpected, fmt.Errorf("%s (answered by: %s)", a.short(), a.Who)
 	}
 	if err := e.checkBody(r.body); err != nil {
 		a.Causes, a.Certainty, a.Family = []string{"body-unexpected"}, probes.Certain, ""
@@ -131,14 +131,14 @@ func statusOutcome(a *Answer) probes.Outcome {
 	return probes.Unexpected
 }
 
-// short is the answer for an error: status, type and message.
+// short is the answer for an error: status, type and message, in the words
+// with which the answer itself is shown.
 func (a *Answer) short() string {
 	text := strconv.Itoa(a.Status)
-	if a.ErrorType != "" {
-		text += " " + a.ErrorType
-	}
-	if a.Message != "" {
-		text += ": " + probes.Scrub(a.Message, maxExcerpt)
+	for _, s := range []string{a.ErrorType, quoted(a.Message)} {
+		if s != "" {
+			text += " " + s
+		}
 	}
 	return text
 }

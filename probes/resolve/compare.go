@@ -1,7 +1,7 @@
 package resolve
 
 import (
-	"fmt"
+	"errors"
 	"net/netip"
 	"slices"
 
@@ -85,7 +85,7 @@ func compare(t *probes.Target, expected, rotating []netip.Addr, o *probes.Observ
 	d.Unexpected = slices.DeleteFunc(d.Unexpected, func(a netip.Addr) bool { return slices.Contains(rotating, a) })
 	if len(d.Unexpected) > 0 {
 		o.Outcome = probes.Elsewhere
-		o.Err = fmt.Errorf("%s leads to %s, not the endpoint", o.Name, list(d.Unexpected))
+		o.Err = errors.New(d.stray())
 	}
 }
 

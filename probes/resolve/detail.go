@@ -97,7 +97,7 @@ func (d *Detail) String() string {
 	var b strings.Builder
 	switch {
 	case len(d.Answers) > 0:
-		b.WriteString(list(d.Addrs()))
+		b.WriteString(list(sorted(d.Addrs())))
 	case d.Rcode != "":
 		b.WriteString(d.Rcode)
 	default:
@@ -118,7 +118,7 @@ func (d *Detail) String() string {
 		fmt.Fprintf(&b, ", asked again: %s", list(d.Rotated))
 	}
 	if len(d.Unexpected) > 0 {
-		fmt.Fprintf(&b, ", not the endpoint's: %s", list(d.Unexpected))
+		b.WriteString(", " + d.stray())
 	}
 	if d.Asked != "" {
 		fmt.Fprintf(&b, ", asked as %s", d.Asked)
@@ -131,6 +131,9 @@ func (d *Detail) String() string {
 	}
 	return b.String()
 }
+
+// stray says which addresses are not the endpoint's.
+func (d *Detail) stray() string { return "not the endpoint's: " + list(d.Unexpected) }
 
 func list(addrs []netip.Addr) string {
 	texts := make([]string, len(addrs))
