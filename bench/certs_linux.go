@@ -9,8 +9,10 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"math/big"
+	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 )
 
@@ -42,10 +44,9 @@ func writeCerts(folder string) error {
 	return nil
 }
 
-// sign makes a certificate and its key, and writes both.
-func sign(folder, name string, c, parent *x509.Certificate, parentKey *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
+// issue makes a certificate and its key.
+func issue(c, parent *x509.Certificate, parentKey any) (der []byte, key *ecdsa.PrivateKey, err error) {
+	if key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
 		return nil, nil, err
 	}
 	if parent == nil {
@@ -53,7 +54,13 @@ func sign(folder, name string, c, parent *x509.Certificate, parentKey *ecdsa.Pri
 	}
 	c.SerialNumber = big.NewInt(time.Now().UnixNano())
 	c.NotBefore, c.NotAfter = time.Now().Add(-time.Hour), time.Now().AddDate(1, 0, 0)
-	der, err := x509.CreateCertificate(rand.Reader, c, parent, key.Public(), parentKey)
+	der, err = x509.CreateCertificate(rand.Reader, c, parent, key.Public(), parentKey)
+	return der, key, err
+}
+
+// sign makes a certificate and its key, and writes both.
+func sign(folder, name string, c, parent *x509.Certificate, parentKey *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey, error) {
+	der, key, err := issue(c, parent, parentKey)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -73,20 +80,45 @@ func sign(folder, name string, c, parent *x509.Certificate, parentKey *ecdsa.Pri
 	return signed, key, err
 }
 
+// byAddress gives those who name no host, as they connect to a bare address, a
+// certificate for that address, and all others the usual one.
+func byAddress(root tls.Certificate, usual *tls.Certificate) func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	var issued sync.Map // certificates by address
+	return func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		if hello.ServerName != "" {
+			return usual, nil
+		}
+		addr := hello.Conn.LocalAddr().(*net.TCPAddr).IP
+		if pair, ok := issued.Load(addr.String()); ok {
+			return pair.(*tls.Certificate), nil
+		}
+		der, key, err := issue(&x509.Certificate{
+			Subject: pkix.Name{CommonName: serverFile}, IPAddresses: []net.IP{addr},
+			KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		}, root.Leaf, root.PrivateKey)
+		if err != nil {
+			return nil, err
+		}
+		pair := &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+		issued.Store(addr.String(), pair)
+		return pair, nil
+	}
+}
+
 // serverConfig asks for a client certificate, and never resumes a session.
 func serverConfig(folder string) (*tls.Config, error) {
 	pair, err := tls.LoadX509KeyPair(filepath.Join(folder, serverFile+".pem"), filepath.Join(folder, serverFile+".key"))
 	if err != nil {
 		return nil, err
 	}
-	text, err := os.ReadFile(filepath.Join(folder, rootFile))
+	root, err := tls.LoadX509KeyPair(filepath.Join(folder, rootFile), filepath.Join(folder, "root.key"))
 	if err != nil {
 		return nil, err
 	}
 	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(text)
+	roots.AddCert(root.Leaf)
 	return &tls.Config{
-		Certificates: []tls.Certificate{pair}, ClientCAs: roots, ClientAuth: tls.RequireAndVerifyClientCert,
+		GetCertificate: byAddress(root, &pair), ClientCAs: roots, ClientAuth: tls.RequireAndVerifyClientCert,
 		MinVersion: tls.VersionTLS13, SessionTicketsDisabled: true,
 	}, nil
 }

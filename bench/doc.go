@@ -1,9 +1,14 @@
 // Command bench measures what the agent costs and how exact it is, beside
 // other tools doing the same work in the same run.
 //
-//	go run ./bench -quick            # two minutes
-//	go run ./bench                   # a quarter of an hour
-//	go run ./bench -blackbox PATH    # another blackbox_exporter
+//	go run ./bench -quick            # less than five minutes
+//	go run ./bench                   # less than twenty-five
+//	go run ./bench -blackbox PATH -cloudprober PATH -gatus PATH
+//
+// The others are used if they are in PATH or their path is given; none leaves
+// one out. Each does the same work as the agent, by a configuration that is
+// made here. What is to be known of a figure, and why one is missing, is said
+// below the table.
 //
 // The prober runs on CPU 0 and everything that it probes on CPU 1, in network
 // namespaces that have no link to the outside. Every probe is a new connection

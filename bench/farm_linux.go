@@ -29,6 +29,7 @@ const (
 	tcpPort   = 9000
 	tlsPort   = 9443
 	httpsPort = 9444
+	plainPort = 9445  // TLS without a client certificate, for probers that cannot have one
 	manyPort  = 10000 // and those after it: HTTPS again, so that packets tell targets apart
 	manyPorts = 40
 )
@@ -74,6 +75,7 @@ type stamp struct {
 type farm struct {
 	addr   netip.Addr // what names resolve to, if not to addresses of their own
 	config *tls.Config
+	plain  *tls.Config // asks for no client certificate
 
 	mu     sync.Mutex
 	tally  tally
@@ -97,6 +99,8 @@ func runFarm(args []string) error {
 	if f.config, err = serverConfig(*folder); err != nil {
 		return err
 	}
+	f.plain = f.config.Clone()
+	f.plain.ClientAuth = tls.NoClientCert
 	if err := f.listen(); err != nil {
 		return err
 	}
@@ -113,7 +117,11 @@ func (f *farm) listen() error {
 	if err := f.open(); err != nil {
 		return err
 	}
-	ports := map[int]func(net.Conn){tlsPort: f.serveTLS, httpsPort: f.serveHTTPS}
+	ports := map[int]func(net.Conn){
+		tlsPort:   func(c net.Conn) { f.serveTLS(c, f.config) },
+		plainPort: func(c net.Conn) { f.serveTLS(c, f.plain) },
+		httpsPort: f.serveHTTPS,
+	}
 	for i := range manyPorts {
 		ports[manyPort+i] = f.serveHTTPS
 	}
@@ -199,9 +207,9 @@ func (f *farm) serveTCP(c net.Conn) {
 	io.Copy(io.Discard, c)
 }
 
-func (f *farm) serveTLS(c net.Conn) {
+func (f *farm) serveTLS(c net.Conn, config *tls.Config) {
 	at := time.Now()
-	t := tls.Server(c, f.config)
+	t := tls.Server(c, config)
 	if t.Handshake() != nil {
 		return
 	}

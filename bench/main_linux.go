@@ -2,14 +2,19 @@ package main
 
 import (
 	"cmp"
+	"context"
+	"debug/buildinfo"
 	"errors"
 	"flag"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"vpcprobe/lab/netns"
 )
@@ -36,9 +41,12 @@ func report(err error) int {
 // run reads the flags and measures.
 func run() int {
 	layers := flag.String("layers", "", "the layers to measure, separated by commas: dns, tcp, tls, https, walk; all of them unless given")
-	quick := flag.Bool("quick", false, "two minutes instead of fifteen: fewer figures, shorter windows")
+	quick := flag.Bool("quick", false, "fewer figures, shorter windows")
 	binary := flag.String("vpcprobe", "", "the agent's `PATH`; built from this module as a release unless given")
-	other := flag.String("blackbox", "", "`PATH` of blackbox_exporter, or none; the one in PATH, if any, unless given")
+	given := map[string]*string{}
+	for _, o := range programs {
+		given[o.flag] = flag.String(o.flag, "", "`PATH` of "+o.names[len(o.names)-1]+", or none; the one in PATH, if any, unless given")
+	}
 	only := flag.String("only", "", "the measurements to make, separated by commas: "+strings.Join(names(), ", "))
 	flag.Parse()
 	if flag.NArg() > 0 {
@@ -66,8 +74,17 @@ func run() int {
 	if *only != "" {
 		b.only = strings.Split(*only, ",")
 	}
-	if path := cmp.Or(*other, found("prometheus-blackbox-exporter"), found("blackbox_exporter")); path != "" && path != "none" {
-		b.peers = append(b.peers, blackbox(path))
+	for _, o := range programs {
+		path := *given[o.flag]
+		for _, name := range o.names {
+			path = cmp.Or(path, found(name))
+		}
+		if path != "" && path != "none" {
+			b.peers = append(b.peers, o.peer(path))
+		}
+	}
+	for _, p := range b.peers {
+		p.version = versionOf(p.binary)
 	}
 	return report(b.all())
 }
@@ -83,6 +100,30 @@ func build(path string) error {
 		return fmt.Errorf("build the agent: %w\n%s", err, out)
 	}
 	return nil
+}
+
+// programs are the peers beside the agent.
+var programs = []struct {
+	flag  string
+	names []string // of the program
+	peer  func(binary string) *peer
+}{
+	{"blackbox", []string{"prometheus-blackbox-exporter", "blackbox_exporter"}, blackbox},
+	{"cloudprober", []string{"cloudprober"}, cloudprober},
+	{"gatus", []string{"gatus"}, gatus},
+}
+
+var release = regexp.MustCompile(`v?\d+\.\d+\.\d+\S*`)
+
+// versionOf is the version that a program was built as, or says that it is.
+func versionOf(path string) string {
+	if info, err := buildinfo.ReadFile(path); err == nil && release.MatchString(info.Main.Version) {
+		return info.Main.Version
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	said, _ := exec.CommandContext(ctx, path, "--version").CombinedOutput()
+	return cmp.Or(release.FindString(string(said)), "(unreleased)")
 }
 
 func found(name string) string {
@@ -127,15 +168,23 @@ func (b *bench) all() error {
 	defer b.farm.stop()
 	for _, p := range b.peers {
 		b.table.peers = append(b.table.peers, p.name)
+		b.table.versions = append(b.table.versions, p.name+" "+p.version)
 	}
 	var errs []error
 	for _, m := range measurements {
 		if len(b.only) > 0 && !slices.Contains(b.only, m.name) {
 			continue
 		}
+		begin := time.Now()
 		if err := m.do(b); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", m.name, err))
 			b.table.note("%s was not measured: %v", m.name, err)
+		}
+		fmt.Fprintf(os.Stderr, "%s took %v\n", m.name, time.Since(begin).Round(time.Second))
+	}
+	for _, r := range b.table.rows {
+		if math.IsNaN(at(r.values, 0)) {
+			errs = append(errs, fmt.Errorf("%s: no figure of the agent's", r.figure))
 		}
 	}
 	b.table.write(os.Stdout)

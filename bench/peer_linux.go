@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"net/url"
 	"os"
@@ -25,19 +26,68 @@ type job struct {
 	port int
 	farm string
 	in   *netns.Namespace
-	load int // further targets on loopback, of the HTTPS layer, at 100 ms
+	load load
+
+	fresh bool // results must be seen at once: peers that publish at intervals do so after every probe
+}
+
+// A load is further targets on loopback, of the HTTPS layer.
+type load struct {
+	targets int
+	every   time.Duration
+}
+
+func (j job) rate() float64 { return float64(j.targets) / j.every.Seconds() }
+
+// where is what a target's probe is sent to.
+func (j job) where(l layer, target int) (addr string, port int) {
+	server := cmp.Or(j.farm, "127.0.0.1")
+	switch {
+	case l == dnsLayer:
+		return server, dnsPort
+	case j.port > 0 && target < j.targets:
+		return server, j.port + target
+	}
+	return addrOf(target).String(), layers[l].port
 }
 
 // A peer is a prober.
 type peer struct {
-	name   string
-	binary string
-	listen string
-	args   func(folder string, j job) ([]string, error)
+	name    string
+	binary  string
+	version string
+	listen  string
+	args    func(folder string, j job) ([]string, error)
+	env     func(folder string) []string // more of its environment; nil for none
 
 	// probe, if set, is the URL whose request makes the peer probe: it does
-	// nothing by itself.
+	// nothing by itself. What it reports is then the answer, not its metrics.
 	probe func(j job, target int) string
+
+	// ramp is how long after its start a peer has probed all targets.
+	ramp func(j job) time.Duration
+
+	// failed says, by a page of metrics, how many probes went wrong and of how
+	// many; or how many targets do.
+	failed func(text string, j job) (failed, of int)
+
+	// times, if set, are the times that a page of metrics reports; sums says that
+	// they are those of all probes so far, otherwise they are the latest.
+	times func(text string) map[timed]timing
+	sums  bool
+
+	busy    load             // what keeps a CPU busy at about 70 %
+	few     int              // if not 0: so many targets at most where only their rate matters, each probed the more often
+	remarks map[layer]string // what is to be known of its figures
+}
+
+// spread is a job of the same rate, by as few targets as the peer needs.
+func (p *peer) spread(j job) job {
+	if p.few > 0 && p.few < j.targets {
+		j.every = j.every * time.Duration(p.few) / time.Duration(j.targets)
+		j.targets = p.few
+	}
+	return j
 }
 
 // start starts the peer with a job, and waits until it listens if it must be
@@ -54,15 +104,30 @@ func (p *peer) start(folder string, j job) (*process, error) {
 	}
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Env = append(os.Environ(), "AWS_ACCESS_KEY_ID=AKIAIOSFODNN7EXAMPLE", "AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
+	if p.env != nil {
+		cmd.Env = append(cmd.Env, p.env(folder)...)
+	}
 	return start(cmd, proberCPU, j.in)
 }
 
 // vpcprobe is the agent itself.
 func vpcprobe(binary string) *peer {
-	p := &peer{name: "vpcprobe", binary: binary, listen: "127.0.0.1:9643"}
+	p := &peer{name: "vpcprobe", binary: binary, listen: "127.0.0.1:9643", busy: load{100, 100 * time.Millisecond}}
 	p.args = func(folder string, j job) ([]string, error) {
 		path := filepath.Join(folder, "vpcprobe.yaml")
 		return []string{"run", "-c", path}, os.WriteFile(path, []byte(agentConfig(folder, p.listen, j)), 0o600)
+	}
+	p.ramp = func(j job) time.Duration { // the opening
+		return min(j.every, 5*time.Second) + time.Duration(j.targets)*time.Second/4000
+	}
+	p.failed = func(text string, j job) (failed, of int) {
+		kinds := strings.Split(layers[j.layer].kinds, ", ")
+		for s := range samples(text, "vpcprobe_success") {
+			if s.labels["kind"] == kinds[len(kinds)-1] && s.value == 1 {
+				of++
+			}
+		}
+		return j.targets - of, j.targets
 	}
 	return p
 }
@@ -95,8 +160,8 @@ func agentConfig(folder, listen string, j job) string {
 		}
 		agentTarget(&b, folder, j.layer, i, server, port, "")
 	}
-	for i := range j.load {
-		agentTarget(&b, folder, httpsLayer, j.targets+i, "127.0.0.1", httpsPort, ", every: 100ms")
+	for i := range j.load.targets {
+		agentTarget(&b, folder, httpsLayer, j.targets+i, "127.0.0.1", httpsPort, ", every: "+j.load.every.String())
 	}
 	return b.String()
 }
@@ -118,7 +183,8 @@ func agentTarget(b *strings.Builder, folder string, l layer, i int, server strin
 
 // blackbox is blackbox_exporter, which probes when it is scraped.
 func blackbox(binary string) *peer {
-	p := &peer{name: "blackbox_exporter", binary: binary, listen: "127.0.0.1:9115"}
+	p := &peer{name: "blackbox_exporter", binary: binary, listen: "127.0.0.1:9115", busy: load{100, 300 * time.Millisecond}}
+	p.ramp = func(job) time.Duration { return 0 }
 	p.args = func(folder string, _ job) ([]string, error) {
 		path := filepath.Join(folder, "blackbox.yaml")
 		certs := fmt.Sprintf("{ca_file: %[1]s/%[2]s, cert_file: %[1]s/%[3]s.pem, key_file: %[1]s/%[3]s.key, server_name: t.%[4]s}", folder, rootFile, clientFile, zone)
@@ -130,18 +196,44 @@ func blackbox(binary string) *peer {
 		return []string{"--config.file=" + path, "--web.listen-address=" + p.listen, "--log.level=warn"}, os.WriteFile(path, []byte(modules), 0o600)
 	}
 	p.probe = func(j job, i int) string {
-		addr, port, module := addrOf(i).String(), layers[j.layer].port, j.layer
-		if j.port > 0 {
-			addr, port = j.farm, j.port+i
-		}
+		addr, port := j.where(j.layer, i)
 		target := fmt.Sprintf("%s:%d", addr, port)
-		switch module {
-		case dnsLayer:
-			target = fmt.Sprintf("127.0.0.1:%d", dnsPort) // from which the farm answers
-		case httpsLayer:
+		if j.layer == httpsLayer {
 			target = fmt.Sprintf("https://%s:%d/health", addr, port)
 		}
-		return fmt.Sprintf("http://%s/probe?module=%s&target=%s", p.listen, module, url.QueryEscape(target))
+		return fmt.Sprintf("http://%s/probe?module=%s&target=%s", p.listen, j.layer, url.QueryEscape(target))
 	}
 	return p
+}
+
+// A task is one layer of one target, for peers that probe each by itself.
+type task struct {
+	target int
+	addr   string
+	port   int
+}
+
+// parts are the layers of a job as tasks of their own: of a walk, those whose
+// times can be compared with ours.
+func (j job) parts() []layer {
+	if j.layer == walkLayer {
+		return []layer{dnsLayer, tcpLayer}
+	}
+	return []layer{j.layer}
+}
+
+func (j job) tasks(l layer) (all []task) {
+	for i := range j.targets {
+		addr, port := j.where(l, i)
+		all = append(all, task{i, addr, port})
+	}
+	return all
+}
+
+func (j job) loadTasks() (all []task) {
+	for i := range j.load.targets {
+		addr, port := j.where(httpsLayer, j.targets+i)
+		all = append(all, task{j.targets + i, addr, port})
+	}
+	return all
 }

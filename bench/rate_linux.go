@@ -17,8 +17,8 @@ var rates = []struct {
 }
 
 // rate measures the highest rate that is held: at least 98.5 % of what is
-// asked for. Others, which do not probe by themselves, are asked for as much as
-// they can do.
+// asked for. Peers that do not probe by themselves, or whose targets are loops
+// of their own, are asked for as much as they can do.
 func (b *bench) rate() error {
 	for _, l := range rates {
 		if b.quick && len(b.layers) == 0 && l.layer != tcpLayer || !b.wants(l.layer) {
@@ -26,48 +26,65 @@ func (b *bench) rate() error {
 		}
 		r := row{figure: "highest rate held: " + layerTitles[l.layer], unit: "/s", goal: l.goal}.more()
 		for _, p := range b.peers {
-			v, err := b.rateOf(p, l.layer, l.first)
-			if err != nil {
-				return err
+			v, mark, err := 0.0, p.remarks[l.layer], error(nil)
+			switch {
+			case p.probe != nil:
+				v, err = b.throughput(p, job{layer: l.layer, targets: 200, every: time.Hour})
+			case p.few > 0:
+				j := job{layer: l.layer, targets: p.few, every: time.Millisecond}
+				v, err = b.throughput(p, j)
+				mark = p.remark(j, 0)
+			default:
+				v, mark, err = b.hold(p, l.layer, l.first)
 			}
-			r.values = append(r.values, v)
+			fill([]*row{&r}, mark, err, v)
 		}
 		b.table.add(r)
 	}
 	return nil
 }
 
-func (b *bench) rateOf(p *peer, l layer, first float64) (float64, error) {
-	if p.probe != nil {
-		return b.throughput(p, l)
-	}
-	held, step := 0.0, 1.25
-	for ask, tries := first, 0; tries < map[bool]int{true: 2, false: 6}[b.quick]; tries++ {
+// hold searches for the highest rate that a peer holds. The mark says where the
+// search ended if that is not known to be the highest.
+func (b *bench) hold(p *peer, l layer, first float64) (held float64, mark string, err error) {
+	missed := math.Inf(1) // the lowest rate that it did not hold
+	for ask, tries := first, 0; tries < map[bool]int{true: 2, false: 5}[b.quick]; tries++ {
 		cpu, begin := b.farm.cpu(), time.Now()
 		w, err := b.at(p, l, ask)
-		if err != nil {
-			return 0, err
+		if err != nil && held > 0 {
+			return held, "at least; a higher rate: " + err.Error(), nil
 		}
-		fmt.Fprintf(os.Stderr, "%s: asked for %.0f, got %.0f, prober %.0f %% busy, farm %.0f %%\n", l, ask, w.rate(),
-			100*w.cpu.Seconds()/w.took.Seconds(), 100*(b.farm.cpu()-cpu).Seconds()/time.Since(begin).Seconds())
+		if err != nil {
+			return 0, "", err
+		}
+		busy := w.cpu.Seconds() / w.took.Seconds()
+		fmt.Fprintf(os.Stderr, "%s, %s: asked for %.0f, got %.0f, prober %.0f %% busy, farm %.0f %%\n", p.name, l, ask, w.rate(),
+			100*busy, 100*(b.farm.cpu()-cpu).Seconds()/time.Since(begin).Seconds())
 		if w.rate() >= 0.985*ask {
 			held = ask
+			ask *= max(1.08, min(3, 0.9/busy)) // what the CPU has left
 		} else {
-			if held > 0 && step < 1.1 {
-				break
-			}
-			if held == 0 {
-				ask /= step
-				continue
-			}
-			step, ask = 1.08, held
+			missed = ask
+			ask = min(w.rate(), ask*0.9)
 		}
-		ask = math.Round(ask * step)
+		if ask >= missed || ask <= held { // in between
+			ask = (held + missed) / 2
+		}
+		if ask < 1.03*held || ask > 0.97*missed {
+			break
+		}
+		ask = math.Round(ask)
 	}
-	return held, nil
+	switch {
+	case held == 0:
+		return 0, "", fmt.Errorf("not even %.0f/s was held", missed)
+	case math.IsInf(missed, 1):
+		return held, "at least: no higher rate was tried", nil
+	}
+	return held, "", nil
 }
 
-// at puts the agent to work at a rate, by as many targets at one second.
+// at puts a peer to work at a rate, by as many targets at one second.
 func (b *bench) at(p *peer, l layer, rate float64) (window, error) {
 	n := int(rate)
 	pr, err := b.put(p, job{layer: l, targets: n, every: time.Second, places: 4096})
@@ -75,23 +92,25 @@ func (b *bench) at(p *peer, l layer, rate float64) (window, error) {
 		return window{}, err
 	}
 	defer pr.end()
-	time.Sleep(2*time.Second + time.Duration(n)*time.Second/4000)
-	w, err := b.watch(pr, b.short(2*time.Second, 4*time.Second))
+	pr.settle(b.short(time.Second, 2*time.Second))
+	w, err := b.watch(pr, b.short(2*time.Second, 3*time.Second))
 	b.sound(pr)
 	return w, err
 }
 
-// throughput is how many probes a second a driven peer answers at most.
-func (b *bench) throughput(p *peer, l layer) (float64, error) {
-	j := job{layer: l, targets: 200, every: time.Hour}
+// throughput is how many probes a second a peer makes that is asked for more
+// than it can do.
+func (b *bench) throughput(p *peer, j job) (float64, error) {
 	pr, err := b.put(p, j)
 	if err != nil {
 		return 0, err
 	}
 	defer pr.end()
-	pr.driver.end()
-	pr.driver = saturate(p, j, 32)
-	time.Sleep(time.Second)
+	if pr.driver != nil {
+		pr.driver.end()
+		pr.driver = saturate(p, j, 32)
+	}
+	pr.settle(time.Second)
 	w, err := b.watch(pr, b.short(2*time.Second, 4*time.Second))
 	b.sound(pr)
 	return w.rate(), err
@@ -119,7 +138,10 @@ func (b *bench) overload() error {
 	if err != nil {
 		return err
 	}
-	r.values = []float64{pr.rss() - before}
+	fill([]*row{&r}, "", err, pr.rss()-before)
+	for range b.peers[1:] {
+		fill([]*row{&r}, "not measured", nil)
+	}
 	b.table.add(r)
 	text, _, err := get(b.client, "http://"+p.listen+"/metrics", false)
 	b.table.note("overload: 4,000 walks a second asked for, %.0f made; the rest was counted: %s", w.rate(), lineOf(text, "vpcprobe_scheduler_missed_runs_total"))

@@ -34,6 +34,9 @@ func (b *bench) short(quick, full time.Duration) time.Duration {
 	return full
 }
 
+// patience is how long a peer may take to start.
+func (b *bench) patience() time.Duration { return b.short(12*time.Second, 30*time.Second) }
+
 // A prober is a peer at work.
 type prober struct {
 	*peer
@@ -44,6 +47,9 @@ type prober struct {
 
 // put puts a peer to work.
 func (b *bench) put(p *peer, j job) (*prober, error) {
+	if ramp := p.ramp(j); ramp > b.patience() {
+		return nil, fmt.Errorf("not measured: it takes %v to start with %d targets", ramp.Round(time.Second), j.targets)
+	}
 	proc, err := p.start(b.folder, j)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", p.name, err)
@@ -59,6 +65,9 @@ func (b *bench) put(p *peer, j job) (*prober, error) {
 	}
 	return pr, nil
 }
+
+// settle waits until all targets have been probed, and a while longer.
+func (p *prober) settle(more time.Duration) { time.Sleep(p.ramp(p.job) + more) }
 
 func (p *prober) end() {
 	p.driver.end()
@@ -108,25 +117,34 @@ func (b *bench) cost() error {
 			continue
 		}
 		r := row{figure: "CPU ms per 1,000 probes at 400/s: " + layerTitles[l], unit: "ms", goal: costGoals[l]}
-		for _, p := range b.peers {
-			if p.probe != nil && l == walkLayer {
-				r.values = append(r.values, b.table.sum(p.name, "CPU ms per 1,000 probes at 400/s: "))
+		for i, p := range b.peers {
+			if i > 0 && l == walkLayer {
+				fill([]*row{&r}, p.remarks[l], nil, b.table.sum(p.name, "CPU ms per 1,000 probes at 400/s: "))
 				continue
 			}
-			j := job{layer: l, targets: targets, every: time.Second}
+			j := p.spread(job{layer: l, targets: targets, every: time.Second})
 			if p.probe != nil && (l == tlsLayer || l == httpsLayer) {
 				j.targets = targets / 2 // twice that is more than a core can do when it is disturbed
-				b.table.note("%s: %s at %d/s", p.name, layerTitles[l], j.targets)
 			}
 			v, err := b.costOf(p, j)
-			if err != nil {
-				return err
-			}
-			r.values = append(r.values, v)
+			fill([]*row{&r}, p.remark(j, targets), err, v)
 		}
 		b.table.add(r)
 	}
 	return nil
+}
+
+// remark is what is to be known of a figure that was measured with another job
+// than the agent's, so many targets at one second.
+func (p *peer) remark(j job, targets int) string {
+	var said []string
+	if r := p.remarks[j.layer]; r != "" {
+		said = append(said, r)
+	}
+	if j.targets != targets {
+		said = append(said, fmt.Sprintf("%d targets at %v", j.targets, j.every))
+	}
+	return strings.Join(said, "; ")
 }
 
 var layerTitles = map[layer]string{
@@ -142,18 +160,18 @@ func (b *bench) costOf(p *peer, j job) (float64, error) {
 		return 0, err
 	}
 	defer pr.end()
-	time.Sleep(3500 * time.Millisecond) // until the opening is over
+	pr.settle(b.short(time.Second, 2*time.Second))
 	var costs []float64
-	for range map[bool]int{true: 2, false: 3}[b.quick] {
-		w, err := b.watch(pr, b.short(2*time.Second, 5*time.Second))
+	for range map[bool]int{true: 1, false: 3}[b.quick] {
+		w, err := b.watch(pr, b.short(2*time.Second, 3*time.Second))
 		if err != nil {
 			return 0, err
 		}
 		if w.probes == 0 {
 			return 0, fmt.Errorf("%s, %s: %w", p.name, j.layer, errNothing)
 		}
-		if w.rate() < 0.97*float64(j.targets) {
-			b.table.note("%s: only %.0f of %d %s probes a second", p.name, w.rate(), j.targets, j.layer)
+		if w.rate() < 0.97*j.rate() {
+			b.table.note("%s: only %.0f of %.0f %s probes a second", p.name, w.rate(), j.rate(), j.layer)
 		}
 		costs = append(costs, w.perThousand())
 	}
@@ -164,20 +182,27 @@ func (b *bench) costOf(p *peer, j job) (float64, error) {
 // sound notes if the prober's probes do not go well: those that fail cost other
 // than they should.
 func (b *bench) sound(p *prober) {
-	failed, of := 0, p.job.targets
-	if p.driver != nil {
-		failed, of = int(p.driver.failed.Load()), int(p.driver.asked.Load())
-	} else {
-		text, _, err := get(b.client, "http://"+p.listen+"/metrics", false)
-		if err != nil {
-			b.table.note("%s: %v", p.name, err)
-			return
-		}
-		failed = of - strings.Count(text, `verdict="reachable"} 1`+"\n")
+	failed, of, err := b.failures(p)
+	if err != nil {
+		b.table.note("%s: %v", p.name, err)
 	}
 	if failed*100 > of {
 		b.table.note("%s, %s, %d targets at %v: %d of %d probes fail", p.name, p.job.layer, p.job.targets, p.job.every, failed, of)
 	}
+}
+
+// failures is what the prober itself says of its probes. One that publishes at
+// intervals may say nothing yet: what the farm has served is counted beside.
+func (b *bench) failures(p *prober) (failed, of int, err error) {
+	if p.driver != nil {
+		return int(p.driver.failed.Load()), int(p.driver.asked.Load()), nil
+	}
+	text, _, err := get(b.client, "http://"+p.listen+"/metrics", false)
+	if err != nil {
+		return 0, 0, err
+	}
+	failed, of = p.peer.failed(text, p.job)
+	return failed, of, nil
 }
 
 // memory measures resident memory with so many TCP targets at 10 s.
@@ -190,22 +215,53 @@ func (b *bench) memory() error {
 	for _, n := range sizes {
 		r := row{figure: fmt.Sprintf("RSS with %d TCP targets at 10 s", n), unit: "MB", goal: goals[n]}
 		after := row{figure: r.figure + ", after a scrape", unit: "MB", goal: map[int]float64{10000: 60}[n]}
-		for _, p := range b.peers {
-			pr, err := b.put(p, job{layer: tcpLayer, targets: n, every: 10 * time.Second})
-			if err != nil {
-				return err
-			}
-			time.Sleep(b.short(6*time.Second, 17*time.Second))
-			r.values = append(r.values, pr.rss())
-			_, _, err = get(b.client, "http://"+p.listen+"/metrics", true)
-			after.values = append(after.values, pr.rss())
-			pr.end()
-			if err != nil {
-				return err
+		together := len(b.peers) // a few probes a second do not disturb each other
+		if n > 1000 {
+			together = 1
+		}
+		for peers := range slices.Chunk(b.peers, together) {
+			for i, m := range b.memoryOf(peers, job{layer: tcpLayer, targets: n, every: 10 * time.Second}) {
+				fill([]*row{&r, &after}, peers[i].driven("it keeps no results: who asks it does"), m.err, m.rested, m.scraped)
 			}
 		}
 		b.table.add(r)
 		b.table.add(after)
 	}
 	return nil
+}
+
+// driven is what is to be known of a peer that does nothing by itself.
+func (p *peer) driven(mark string) string {
+	if p.probe == nil {
+		return ""
+	}
+	return mark
+}
+
+// A footprint is how much memory a peer occupies, in MB.
+type footprint struct {
+	rested, scraped float64
+	err             error
+}
+
+// memoryOf measures peers at the same time.
+func (b *bench) memoryOf(peers []*peer, j job) []footprint {
+	found, probers := make([]footprint, len(peers)), make([]*prober, len(peers))
+	var ramp time.Duration
+	for i, p := range peers {
+		if probers[i], found[i].err = b.put(p, j); found[i].err == nil {
+			ramp = max(ramp, p.ramp(j))
+		}
+	}
+	time.Sleep(ramp + b.short(2*time.Second, 12*time.Second))
+	for i, pr := range probers {
+		if pr == nil {
+			continue
+		}
+		found[i].rested = pr.rss()
+		_, _, found[i].err = get(b.client, "http://"+pr.listen+"/metrics", true)
+		found[i].scraped = pr.rss()
+		pr.end()
+	}
+	return found
 }

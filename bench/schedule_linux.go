@@ -1,11 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
-	"strings"
-	"sync/atomic"
+	"sync"
 	"time"
 )
 
@@ -20,32 +21,36 @@ func (b *bench) lateness() error {
 		{figure: "lateness p99, 100 TCP targets at 1 s", unit: "ms", goal: 2},
 		{figure: "probes in the busiest 100 ms, of 10 on average", goal: 20},
 	}
-	for _, p := range b.peers {
-		pr, err := b.put(p, job{layer: tcpLayer, targets: 100, every: time.Second})
-		if err != nil {
-			return err
-		}
-		time.Sleep(2500 * time.Millisecond)
-		b.farm.tell("keep tcp")
-		time.Sleep(b.short(8*time.Second, 20*time.Second))
-		t, err := b.farm.tell("read")
-		b.farm.tell("keep none")
-		pr.end()
-		if err != nil {
-			return err
-		}
-		late, peak := punctuality(t.Stamps, time.Second)
-		if p.probe == nil {
-			b.table.note("lateness is that behind each target's own best-fit grid; behind the moments that the agent means to keep (multiples of 25 ms) it is p50 %.2f ms, p99 %.2f ms", atGrid(t.Stamps, 0.5), atGrid(t.Stamps, 0.99))
-		}
-		for i, v := range []float64{quantile(late, 0.5), quantile(late, 0.99), peak} {
-			rows[i].values = append(rows[i].values, v)
+	for i, p := range b.peers {
+		stamps, err := b.arrivals(p, job{layer: tcpLayer, targets: 100, every: time.Second})
+		late, peak := punctuality(stamps, time.Second)
+		fill([]*row{&rows[0], &rows[1], &rows[2]}, p.driven("with that of its driver"), err, quantile(late, 0.5), quantile(late, 0.99), peak)
+		if i == 0 {
+			b.table.note("lateness is that behind each target's own best-fit grid; behind the moments that the agent means to keep (multiples of 25 ms) it is p50 %.2f ms, p99 %.2f ms", atGrid(stamps, 0.5), atGrid(stamps, 0.99))
 		}
 	}
 	for _, r := range rows {
 		b.table.add(r)
 	}
 	return nil
+}
+
+// arrivals is when a settled peer reaches its targets.
+func (b *bench) arrivals(p *peer, j job) ([]stamp, error) {
+	pr, err := b.put(p, j)
+	if err != nil {
+		return nil, err
+	}
+	defer pr.end()
+	pr.settle(1500 * time.Millisecond)
+	b.farm.tell("keep " + string(j.layer))
+	time.Sleep(b.short(4*time.Second, 20*time.Second))
+	t, err := b.farm.tell("read")
+	b.farm.tell("keep none")
+	if err == nil && len(t.Stamps) == 0 {
+		err = errNothing
+	}
+	return t.Stamps, err
 }
 
 // punctuality returns by how many milliseconds arrivals are behind the earliest
@@ -101,57 +106,57 @@ func (b *bench) starting() error {
 	r := row{figure: "exec to first probe, median (others: first answer to a request)", unit: "ms", goal: 25}
 	for _, p := range b.peers {
 		var took []float64
+		var errs []error
 		for range map[bool]int{true: 3, false: 9}[b.quick] {
 			ms, err := b.startOf(p)
-			if err != nil {
-				return err
-			}
-			took = append(took, ms)
+			took, errs = append(took, ms), append(errs, err)
 		}
-		r.values = append(r.values, quantile(took, 0.5))
+		fill([]*row{&r}, "", errors.Join(errs...), quantile(took, 0.5))
 	}
 	b.table.add(r)
 	n := map[bool]int{true: 200, false: 1000}[b.quick]
-	all := row{figure: fmt.Sprintf("%d targets at 10 s first covered", n), unit: "s", goal: 5, values: []float64{math.NaN()}}
+	all := row{figure: fmt.Sprintf("%d targets at 10 s first covered", n), unit: "s", goal: 5}
 	if n < 1000 {
 		all.goal = 0
 	}
-	began, err := b.put(b.peers[0], job{layer: tcpLayer, targets: 1, every: time.Second})
-	if err != nil {
-		return err
+	for _, p := range b.peers {
+		if p.probe != nil {
+			fill([]*row{&all}, "it covers what it is asked to", nil, math.NaN())
+			continue
+		}
+		took, err := b.cover(p, job{layer: tcpLayer, targets: n, every: 10 * time.Second})
+		fill([]*row{&all}, "", err, took.Seconds())
 	}
-	began.end()
-	b.farm.tell("keep tcp")
-	pr, err := b.put(b.peers[0], job{layer: tcpLayer, targets: n, every: 10 * time.Second})
+	b.table.add(all)
+	return nil
+}
+
+// cover is how long after its start a peer has reached all targets.
+func (b *bench) cover(p *peer, j job) (time.Duration, error) {
+	if _, err := b.farm.tell("keep " + string(j.layer)); err != nil {
+		return 0, err
+	}
+	defer b.farm.tell("keep none")
+	pr, err := b.put(p, j)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer pr.end()
-	time.Sleep(6 * time.Second)
+	pr.settle(2 * time.Second)
 	t, err := b.farm.tell("read")
-	b.farm.tell("keep none")
 	reached := map[int]int64{}
 	for _, s := range t.Stamps {
 		if _, ok := reached[s.Target]; !ok {
 			reached[s.Target] = s.At
 		}
 	}
-	if len(reached) == n {
-		last := slices.Max(slices.Collect(mapValues(reached)))
-		all.values[0] = time.Unix(0, last).Sub(pr.started).Seconds()
+	if err == nil && len(reached) != j.targets {
+		err = fmt.Errorf("%d of %d targets were reached", len(reached), j.targets)
 	}
-	b.table.add(all)
-	return err
-}
-
-func mapValues(m map[int]int64) func(func(int64) bool) {
-	return func(yield func(int64) bool) {
-		for _, v := range m {
-			if !yield(v) {
-				return
-			}
-		}
+	if err != nil {
+		return 0, err
 	}
+	return time.Unix(0, slices.Max(slices.Collect(maps.Values(reached)))).Sub(pr.started), nil
 }
 
 func (b *bench) startOf(p *peer) (float64, error) {
@@ -172,73 +177,117 @@ func (b *bench) startOf(p *peer) (float64, error) {
 			get(b.client, p.probe(j, 0), false)
 		}
 		time.Sleep(time.Millisecond)
-		if t, err := b.farm.tell("read"); err != nil || len(t.Stamps) > 0 {
+		t, err := b.farm.tell("read")
+		if err != nil {
+			return 0, err
+		}
+		if len(t.Stamps) > 0 {
 			b.farm.tell("keep none")
-			return float64(t.Stamps[0].At-proc.started.UnixNano()) / 1e6, err
+			return float64(t.Stamps[0].At-proc.started.UnixNano()) / 1e6, nil
 		}
 	}
 	return 0, errNothing
 }
 
-// detection measures how long after a fault the peer's metrics show it.
+// detection measures how long after a fault the peers' metrics show it, of all
+// peers at the same time.
 func (b *bench) detection() error {
 	r := row{figure: "detection of a closed port, 1 target at 1 s, mean", unit: "ms"}
-	for _, p := range b.peers {
-		j := job{layer: tcpLayer, targets: 1, every: time.Second}
-		proc, err := b.put(p, j)
-		if err != nil {
-			return err
+	j := job{layer: tcpLayer, targets: 1, every: time.Second, fresh: true}
+	probers, errs := make([]*prober, len(b.peers)), make([]error, len(b.peers))
+	for i, p := range b.peers {
+		if probers[i], errs[i] = b.put(p, j); errs[i] == nil {
+			defer probers[i].end()
 		}
-		failed := b.watcher(proc)
-		var sum float64
-		times := map[bool]int{true: 3, false: 10}[b.quick]
-		time.Sleep(2 * time.Second)
-		for i := range times {
-			time.Sleep(1500*time.Millisecond + time.Duration(i)*time.Second/time.Duration(times))
-			b.farm.tell("down")
-			at := time.Now()
-			for !failed() && time.Since(at) < 5*time.Second {
-				time.Sleep(5 * time.Millisecond)
+	}
+	time.Sleep(3 * time.Second)
+	sums := make([]time.Duration, len(b.peers))
+	times := map[bool]int{true: 3, false: 10}[b.quick]
+	for n := range times {
+		time.Sleep(1500*time.Millisecond + time.Duration(n)*time.Second/time.Duration(times))
+		var noticed sync.WaitGroup
+		at := make(chan struct{}) // closed when the port is
+		for i, pr := range probers {
+			if errs[i] != nil {
+				continue
 			}
-			sum += time.Since(at).Seconds() * 1e3
-			b.farm.tell("up")
+			before, _, _ := b.failures(pr)
+			noticed.Go(func() {
+				<-at
+				took, err := b.notice(pr, before)
+				sums[i] += took
+				errs[i] = err
+			})
 		}
-		r.values = append(r.values, sum/float64(times))
-		proc.end()
+		b.farm.tell("down")
+		close(at)
+		noticed.Wait()
+		b.farm.tell("up")
+	}
+	for i := range b.peers {
+		mark := b.peers[i].driven("asked once a second")
+		if b.peers[i].sums {
+			mark = "told to publish after every probe; its default is every 10 s"
+		}
+		fill([]*row{&r}, mark, errs[i], sums[i].Seconds()*1e3/float64(times))
 	}
 	b.table.add(r)
 	return nil
 }
 
-// watcher returns what tells whether the peer reports the target as failing.
-func (b *bench) watcher(p *prober) func() bool {
-	if p.probe == nil {
-		return func() bool {
-			text, _, err := get(b.client, "http://"+p.listen+"/metrics", false)
-			return err == nil && strings.Contains(text, `vpcprobe_success{kind="connect",target="`+nameOf(0)+`"} 0`)
+// notice is how long it takes until a prober counts more failures than before.
+func (b *bench) notice(p *prober, before int) (time.Duration, error) {
+	const enough = 5 * time.Second
+	for at := time.Now(); time.Since(at) < enough; time.Sleep(5 * time.Millisecond) {
+		if failed, _, err := b.failures(p); err == nil && failed > before {
+			return time.Since(at), nil
 		}
 	}
-	p.driver.end()
-	var failing atomic.Bool // as Prometheus would learn it
-	p.driver = drive(newClient(), p.peer, p.job, func(_ int, _ time.Time, text string) {
-		failing.Store(strings.Contains(text, "\nprobe_success 0"))
-	})
-	return failing.Load
+	return 0, fmt.Errorf("a fault was not seen within %v", enough)
 }
 
 // scrape measures what a scrape of 1,000 targets costs, by series.
 func (b *bench) scrape() error {
-	p, n := b.peers[0], map[bool]int{true: 300, false: 1000}[b.quick]
-	pr, err := b.put(p, job{layer: tcpLayer, targets: n, every: 10 * time.Second})
+	n := map[bool]int{true: 300, false: 1000}[b.quick]
+	j := job{layer: tcpLayer, targets: n, every: 10 * time.Second}
+	plain := row{figure: fmt.Sprintf("scrape of %d TCP targets, plain: CPU per series", n), unit: "us", goal: 0.15}
+	gzipped := row{figure: fmt.Sprintf("scrape of %d TCP targets, gzip: CPU per series", n), unit: "us", goal: 0.7}
+	for _, p := range b.peers {
+		if p.probe != nil {
+			fill([]*row{&plain, &gzipped}, "its answers are part of what its probes cost", nil)
+			continue
+		}
+		own := j
+		for p.ramp(own) > b.patience() {
+			own.targets /= 2
+		}
+		values, err := b.scrapeOf(p, own)
+		fill([]*row{&plain}, p.remark(own, n), err, at(values, 0))
+		if err == nil && math.IsNaN(at(values, 1)) {
+			err = errors.New("it does not compress")
+		}
+		fill([]*row{&gzipped}, p.remark(own, n), err, at(values, 1))
+	}
+	b.table.add(plain)
+	b.table.add(gzipped)
+	return nil
+}
+
+// scrapeOf returns the CPU time for a series in microseconds, of a page and of
+// a compressed one; NaN if pages are not compressed.
+func (b *bench) scrapeOf(p *peer, j job) (values []float64, err error) {
+	pr, err := b.put(p, j)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer pr.end()
-	time.Sleep(7 * time.Second)
+	pr.settle(time.Second)
 	idle, err := b.watch(pr, 2*time.Second)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	get(b.client, "http://"+p.listen+"/metrics", true) // the first is another matter
+	plain := 0
 	for _, compressed := range []bool{false, true} {
 		const times = 20
 		var text string
@@ -246,24 +295,19 @@ func (b *bench) scrape() error {
 		begin, cpu := time.Now(), pr.cpu()
 		for range times {
 			if text, size, err = get(b.client, "http://"+p.listen+"/metrics", compressed); err != nil {
-				return err
+				return nil, err
 			}
 		}
 		took := time.Since(begin)
 		spent := pr.cpu() - cpu - time.Duration(float64(idle.cpu)*took.Seconds()/idle.took.Seconds())
-		series := 0
-		for line := range strings.Lines(text) {
-			if !strings.HasPrefix(line, "#") {
-				series++
-			}
+		lines := series(text)
+		if compressed && size > plain/2 {
+			return append(values, math.NaN()), nil
 		}
-		name, goal := "plain", 0.15
-		if compressed {
-			name, goal = "gzip", 0.7
-		}
-		b.table.add(row{figure: fmt.Sprintf("scrape of %d TCP targets, %s: CPU per series", n, name), unit: "us", goal: goal,
-			values: []float64{spent.Seconds() * 1e6 / times / float64(series)}})
-		b.table.note("scrape of %d TCP targets, %s: %d series, %d kB, %.1f ms", n, name, series, size/1000, took.Seconds()*1e3/times)
+		plain = size
+		values = append(values, spent.Seconds()*1e6/times/float64(lines))
+		b.table.note("%s, scrape of %d TCP targets, %s: %d series, %d kB, %.1f ms", p.name, j.targets,
+			map[bool]string{true: "gzip", false: "plain"}[compressed], lines, size/1000, took.Seconds()*1e3/times)
 	}
-	return nil
+	return values, nil
 }

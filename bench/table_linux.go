@@ -13,30 +13,45 @@ import (
 )
 
 // A row is one figure of all peers, ours first. NaN is a figure that a peer
-// does not have.
+// does not have. A mark says what is to be known of a figure, or why there is
+// none.
 type row struct {
 	figure  string
 	unit    string
 	values  []float64
-	goal    float64 // 0 for none
-	zero    bool    // the goal is 0
-	atLeast bool    // the goal is a lower bound: more is better
+	marks   []string // by peer, as values; none where there is nothing to say
+	goal    float64  // 0 for none
+	zero    bool     // the goal is 0
+	atLeast bool     // the goal is a lower bound: more is better
 }
 
 // more makes the goal a lower bound.
 func (r row) more() row { r.atLeast = true; return r }
 
+// fill adds a peer's figures to rows. Where there are none, err says why.
+func fill(rows []*row, mark string, err error, values ...float64) {
+	for i, r := range rows {
+		v := at(values, i)
+		if err != nil {
+			v, mark = math.NaN(), err.Error()
+		}
+		r.values = append(r.values, v)
+		r.marks = append(r.marks, mark)
+	}
+}
+
 type table struct {
-	peers []string
-	rows  []row
-	notes []string
+	peers    []string
+	versions []string
+	rows     []row
+	notes    []string
 
 	foreign []float64 // by how many percent others used the prober's CPU, by window
 }
 
 func (t *table) add(r row) {
 	t.rows = append(t.rows, r)
-	fmt.Fprintf(os.Stderr, "%s: %.4g\n", r.figure, r.values)
+	fmt.Fprintf(os.Stderr, "%s: %.4g %q\n", r.figure, r.values, r.marks)
 }
 
 func (t *table) note(format string, args ...any) {
@@ -46,10 +61,14 @@ func (t *table) note(format string, args ...any) {
 
 // sum adds up a peer's figures whose names begin alike.
 func (t *table) sum(peer, prefix string) float64 {
-	var sum float64
+	sum := math.NaN()
 	for _, r := range t.rows {
 		for i, p := range t.peers {
-			if p == peer && strings.HasPrefix(r.figure, prefix) {
+			switch {
+			case p != peer || !strings.HasPrefix(r.figure, prefix):
+			case math.IsNaN(sum):
+				sum = r.values[i]
+			default:
 				sum += r.values[i]
 			}
 		}
@@ -59,17 +78,21 @@ func (t *table) sum(peer, prefix string) float64 {
 
 // write prints the table as Markdown.
 func (t *table) write(w io.Writer) {
-	fmt.Fprintf(w, "%s, %s.\n\n", time.Now().UTC().Format("2006-01-02 15:04 UTC"), machine())
+	fmt.Fprintf(w, "%s, %s. Probers: %s.\n\n", time.Now().UTC().Format("2006-01-02 15:04 UTC"), machine(), strings.Join(t.versions, ", "))
 	fmt.Fprint(w, "| figure | ", strings.Join(t.peers, " | "), " | ratio | goal | reached |\n|---|", strings.Repeat("---|", len(t.peers)), "---|---|---|\n")
+	var marks []string
 	for _, r := range t.rows {
 		fmt.Fprintf(w, "| %s |", r.figure)
-		for i := range t.peers {
-			fmt.Fprintf(w, " %s |", number(at(r.values, i), r.unit))
+		for i, p := range t.peers {
+			fmt.Fprintf(w, " %s%s |", number(at(r.values, i), r.unit), r.mark(i, p, &marks))
 		}
 		fmt.Fprintf(w, " %s | %s | %s |\n", r.ratio(), r.aim(), r.reached())
 	}
 	if len(t.foreign) > 0 {
 		t.note("others used %.0f %% of the prober's CPU in the median of %d windows, at most %.0f %%", quantile(t.foreign, 0.5), len(t.foreign), slices.Max(t.foreign))
+	}
+	for i, m := range marks {
+		fmt.Fprintf(w, "\n* [%d] %s", i+1, m)
 	}
 	for _, n := range t.notes {
 		fmt.Fprintf(w, "\n* %s", n)
@@ -84,6 +107,21 @@ func at(values []float64, i int) float64 {
 	return math.NaN()
 }
 
+// mark is the number of what is said of a peer's figure, one for all who say
+// the same.
+func (r row) mark(i int, peer string, marks *[]string) string {
+	if i >= len(r.marks) || r.marks[i] == "" {
+		return ""
+	}
+	text := peer + ": " + r.marks[i]
+	n := slices.Index(*marks, text)
+	if n < 0 {
+		n = len(*marks)
+		*marks = append(*marks, text)
+	}
+	return fmt.Sprintf(" [%d]", n+1)
+}
+
 // ratio is ours to the best of the others.
 func (r row) ratio() string {
 	best := math.NaN()
@@ -92,10 +130,10 @@ func (r row) ratio() string {
 			best = v
 		}
 	}
-	if math.IsNaN(best) || best == 0 {
+	if math.IsNaN(best) || best == 0 || math.IsNaN(r.values[0]) {
 		return ""
 	}
-	return fmt.Sprintf("%.2f", r.values[0]/best)
+	return number(r.values[0]/best, "")
 }
 
 func (r row) aim() string {
