@@ -9,7 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The kernel knows how long a datagram waited for us; our clock does not.
+// The kernel knows how long a datagram waited for us; our clock does not. It
+// begins to stamp a moment after the first socket asked for stamps, so the
+// first datagrams may have none (the trace keeps them on in an agent).
 func TestReceiverKnowsHowLongADatagramWaited(t *testing.T) {
 	server, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
@@ -22,18 +24,21 @@ func TestReceiverKnowsHowLongADatagramWaited(t *testing.T) {
 	}
 	defer client.Close()
 	receive := receiver(client, make([]byte, maxDatagram))
-	if _, err := server.WriteTo([]byte("reply"), client.LocalAddr()); err != nil {
-		t.Fatal(err)
-	}
 	const lazy = 40 * time.Millisecond
-	time.Sleep(lazy)
-	packet, delay, err := receive()
-	if err != nil || string(packet) != "reply" {
-		t.Fatalf("%q, %v", packet, err)
+	for range 100 {
+		if _, err := server.WriteTo([]byte("reply"), client.LocalAddr()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(lazy)
+		packet, delay, err := receive()
+		if err != nil || string(packet) != "reply" {
+			t.Fatalf("%q, %v", packet, err)
+		}
+		if delay >= lazy {
+			return
+		}
 	}
-	if delay < lazy {
-		t.Errorf("waited %v, want at least %v", delay, lazy)
-	}
+	t.Errorf("of 100 datagrams, none is known to have waited %v", lazy)
 }
 
 func TestTimespec(t *testing.T) {
