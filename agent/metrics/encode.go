@@ -152,6 +152,7 @@ type encoder struct {
 	w       io.Writer
 	text    []byte // not yet written
 	gzip    *gzip.Writer
+	bounds  map[bool][]string // the labels le of a histogram, by whether open
 }
 
 // chunk is how much text is written at once, in bytes.
@@ -159,7 +160,19 @@ const chunk = 32 << 10
 
 func newEncoder() *encoder {
 	z, _ := gzip.NewWriterLevel(nil, gzip.BestSpeed) // this level is known to exist
-	return &encoder{samples: samples{addresses: addresses{}}, text: make([]byte, 0, chunk+chunk/4), gzip: z}
+	return &encoder{
+		samples: samples{addresses: addresses{}}, text: make([]byte, 0, chunk+chunk/4), gzip: z,
+		bounds: map[bool][]string{false: bounds(false), true: bounds(true)},
+	}
+}
+
+// bounds are the labels of a histogram's buckets. Half of all lines has one.
+func bounds(open bool) []string {
+	var labels []string
+	for _, le := range append(buckets[:], math.Inf(1)) {
+		labels = append(labels, string(append(appendFloat([]byte(`,le="`), le, open), '"')))
+	}
+	return labels
 }
 
 // start makes the encoder write to w.
@@ -255,28 +268,21 @@ func (e *encoder) histogram(f *family, i int) {
 	e.labels(f, i)
 	labels := slices.Clone(e.text[at:])
 	e.text = e.text[:at]
-	line := func(suffix string, le float64, v float64, dotted bool) {
+	line := func(suffix, le string, v float64, dotted bool) {
 		e.text = append(e.text, f.name...)
 		e.text = append(e.text, suffix...)
 		e.text = append(e.text, labels...)
-		if suffix == "_bucket" {
-			e.text = append(e.text, `,le="`...)
-			e.text = appendFloat(e.text, le, e.open)
-			e.text = append(e.text, '"')
-		}
+		e.text = append(e.text, le...)
 		e.end(true, v, dotted)
 	}
 	var n uint64
+	bounds := e.bounds[e.open]
 	for j, count := range e.samples.buckets {
 		n += uint64(count)
-		le := math.Inf(1)
-		if j < len(buckets) {
-			le = buckets[j]
-		}
-		line("_bucket", le, float64(n), false)
+		line("_bucket", bounds[j], float64(n), false)
 	}
-	line("_sum", 0, e.samples.sum, e.open)
-	line("_count", 0, float64(n), false)
+	line("_sum", "", e.samples.sum, e.open)
+	line("_count", "", float64(n), false)
 }
 
 // labels writes the labels of a sample in the order of their names, as
@@ -313,18 +319,17 @@ func appendValue(text []byte, value string) []byte {
 // appendFloat appends a number; dotted asks for a form that cannot be taken
 // for an integer.
 func appendFloat(text []byte, v float64, dotted bool) []byte {
+	at := len(text)
 	switch {
+	case v == math.Trunc(v) && math.Abs(v) < 1e6: // the same as 'g' gives, faster
+		text = strconv.AppendInt(text, int64(v), 10)
 	case math.IsNaN(v):
 		return append(text, "NaN"...)
 	case math.IsInf(v, 1):
 		return append(text, "+Inf"...)
 	case math.IsInf(v, -1):
 		return append(text, "-Inf"...)
-	}
-	at := len(text)
-	if v == math.Trunc(v) && math.Abs(v) < 1e6 { // the same as 'g' gives, faster
-		text = strconv.AppendInt(text, int64(v), 10)
-	} else {
+	default:
 		text = strconv.AppendFloat(text, v, 'g', -1, 64)
 	}
 	if dotted && !bytes.ContainsAny(text[at:], "e.") {
