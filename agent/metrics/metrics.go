@@ -107,6 +107,21 @@ func (m *Metrics) state(target *probes.Target) *state {
 	return s
 }
 
+// shown returns the families that may have samples: those of kinds that no
+// target runs have none, and looking into each target would show no more.
+func (m *Metrics) shown(states []*state) []*family {
+	run := make([]bool, len(m.kinds))
+	for _, s := range states {
+		for i := range s.kinds {
+			run[s.kinds[i].kind] = true // which never changes; the rest of it is guarded
+		}
+	}
+	of := func(kind string) bool { return run[kindIndex(m.kinds, kind)] }
+	return slices.DeleteFunc(slices.Clone(m.families), func(f *family) bool {
+		return len(f.kinds) > 0 && !slices.ContainsFunc(f.kinds, of)
+	})
+}
+
 // all returns the states by name. The list is never changed in place: a scrape
 // may be reading it.
 func (m *Metrics) all() []*state {

@@ -77,7 +77,7 @@ func (m *Metrics) Gather() ([]*dto.MetricFamily, error) {
 	families, err := m.registry.Gather()
 	e := newEncoder()
 	states := m.all()
-	for _, f := range m.families {
+	for _, f := range m.shown(states) {
 		if g := e.gather(f, states); len(g.Metric) > 0 {
 			families = append(families, g)
 		}
@@ -104,7 +104,7 @@ func (m *Metrics) GatherParts() iter.Seq2[*dto.MetricFamily, error] {
 		}
 		e := newEncoder()
 		states := m.all()
-		for _, f := range m.families {
+		for _, f := range m.shown(states) {
 			parts := slices.Chunk(states, gathered)
 			if f.ofAgent != nil {
 				parts = slices.Values([][]*state{nil})

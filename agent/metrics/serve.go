@@ -93,7 +93,7 @@ func (m *Metrics) serveText(w http.ResponseWriter, r *http.Request, f format) {
 
 func (m *Metrics) writeText(e *encoder) {
 	states := m.all()
-	for _, f := range m.families {
+	for _, f := range m.shown(states) {
 		e.write(f, states)
 	}
 	m.registry.writeText(e, e.open)
