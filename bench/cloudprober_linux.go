@@ -11,7 +11,7 @@ import (
 // cloudprober schedules its probes itself, all targets of one kind as one probe
 // of many targets, and publishes sums.
 func cloudprober(binary string) *peer {
-	p := &peer{name: "cloudprober", binary: binary, listen: "127.0.0.1:9313", sums: true, busy: load{60, 100 * time.Millisecond}}
+	p := &peer{name: "cloudprober", binary: binary, listen: "127.0.0.1:9313", sums: true, busy: load{80, 100 * time.Millisecond}}
 	p.args = func(folder string, j job) ([]string, error) {
 		path := filepath.Join(folder, "cloudprober.cfg")
 		args := []string{"--config_file=" + path, "--cloud_metadata=none", "--disable_cloud_logging", "--min_log_level=ERROR"}

@@ -112,7 +112,7 @@ func (p *peer) start(folder string, j job) (*process, error) {
 
 // vpcprobe is the agent itself.
 func vpcprobe(binary string) *peer {
-	p := &peer{name: "vpcprobe", binary: binary, listen: "127.0.0.1:9643", busy: load{100, 100 * time.Millisecond}}
+	p := &peer{name: "vpcprobe", binary: binary, listen: "127.0.0.1:9643", busy: load{130, 100 * time.Millisecond}}
 	p.args = func(folder string, j job) ([]string, error) {
 		path := filepath.Join(folder, "vpcprobe.yaml")
 		return []string{"run", "-c", path}, os.WriteFile(path, []byte(agentConfig(folder, p.listen, j)), 0o600)

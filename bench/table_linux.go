@@ -33,7 +33,7 @@ func fill(rows []*row, mark string, err error, values ...float64) {
 	for i, r := range rows {
 		v := at(values, i)
 		if err != nil {
-			v, mark = math.NaN(), err.Error()
+			v, mark = math.NaN(), strings.Join(strings.Fields(err.Error()), " ")
 		}
 		r.values = append(r.values, v)
 		r.marks = append(r.marks, mark)
