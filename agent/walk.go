@@ -258,6 +258,14 @@ func (t *tally) add(n, lane int, obs []probes.Observation) bool {
 	return t.left[n] == 0
 }
 
+// joined makes one list of those of all lanes, without a copy if there is one.
+func joined(obs [][]probes.Observation) []probes.Observation {
+	if len(obs) == 1 {
+		return obs[0]
+	}
+	return slices.Concat(obs...)
+}
+
 // walkLane runs a group of kinds on one lane. Of the other lanes each step
 // sees only what was known before the group began: what it sees does not
 // depend on which lane is faster.
@@ -269,7 +277,7 @@ func (s *stride) walkLane(group []int, seen probes.Evidence, t *tally, l int, la
 		obs := s.probe(i, seen, line)
 		seen = seen.With(s.kinds[i].Name, obs)
 		if t.add(n, l, obs) {
-			s.settle(i, true, slices.Concat(t.obs[n]...))
+			s.settle(i, true, joined(t.obs[n]))
 		}
 	}
 }

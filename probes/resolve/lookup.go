@@ -37,7 +37,7 @@ type found struct {
 }
 
 func (f found) values() []probes.Value {
-	var values []probes.Value
+	values := make([]probes.Value, 0, len(f.rcodes)+4) // with those of measure
 	for _, rcode := range f.rcodes {
 		values = append(values, responses.Is(1, rcodeText(rcode)))
 	}
