@@ -110,6 +110,7 @@ type ObservationDocument struct {
 	Start    time.Time       `json:"start"`
 	Seconds  float64         `json:"seconds"`
 	Phases   []PhaseDocument `json:"phases,omitempty"`
+	Late     float64         `json:"late_seconds,omitempty"` // set if over 5 ms: the machine was busy, and so much later than the kernel we noticed
 	Outcome  probes.Outcome  `json:"outcome"`
 	Error    string          `json:"error,omitempty"`
 	Text     string          `json:"text,omitempty"`
@@ -233,7 +234,7 @@ func findingDocument(f probes.Finding, all []probes.Observation) FindingDocument
 func observationDocument(o probes.Observation) ObservationDocument {
 	d := ObservationDocument{
 		Kind: o.Kind, Via: o.Via, Name: o.Name, Addr: address(o.Addr), Resolver: o.Resolver,
-		Start: moment(o.Start), Seconds: seconds(o.Took()), Outcome: o.Outcome,
+		Start: moment(o.Start), Seconds: seconds(o.Took()), Late: seconds(o.Late()), Outcome: o.Outcome,
 		Text: Text(o), Detail: raw(o.Detail),
 	}
 	if o.Err != nil {

@@ -29,6 +29,7 @@ func exampleRound() Round {
 	lookup := probes.Observation{
 		Kind: "resolve", Name: "api.test", Resolver: "system", Start: at, Outcome: probes.OK,
 		Phases: []probes.Phase{{Name: probes.PhaseResolve, Took: 1234567 * time.Nanosecond}},
+		Values: []probes.Value{probes.Delay.Is(0.0075)},
 	}
 	denied := probes.Observation{
 		Kind: "invoke", Via: probes.ViaPrivateDNS, Name: "api.test", Addr: lane(1).Addr, Start: at.Add(2 * time.Millisecond),

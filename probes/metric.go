@@ -1,5 +1,7 @@
 package probes
 
+import "time"
+
 // A Metric is a number that observations may carry. Its declaration, beside
 // the code that reads the number, is the only place that says what it is
 // called and what it means; the collector, docs/metrics.md and the checks of
@@ -50,4 +52,19 @@ var Delay = &Metric{
 	Help:   "Seconds by which the agent noticed replies later than the kernel received them; a sum that grows fast means that this machine is too busy for exact timings.",
 	Type:   Counter,
 	Labels: []string{"kind"},
+}
+
+// tolerable is the delay above which an operation's timings are marked: what
+// this process's clock measured of it may be this much too long.
+const tolerable = 5 * time.Millisecond
+
+// Late returns the [Delay] with which the operation was noticed, if that is so
+// long that its timings are not to be trusted, and 0 if not.
+func (o Observation) Late() time.Duration {
+	for _, v := range o.Values {
+		if d := time.Duration(v.V * float64(time.Second)); v.Metric == Delay && d > tolerable {
+			return d
+		}
+	}
+	return 0
 }

@@ -59,7 +59,8 @@ function cell(o, answered) {
   const g = grade(o, answered);
   const word = o.outcome === "ok" ? took(o.seconds) || "ok" : o.outcome.replaceAll("_", " ");
   const time = o.outcome === "ok" ? "" : took(o.seconds);
-  const title = [o.name, o.addr, o.text].filter(Boolean).join("\n");
+  const late = o.late_seconds && `this machine was busy: times may be ${took(o.late_seconds)} too long`;
+  const title = [o.name, o.addr, o.text, late].filter(Boolean).join("\n");
   return h(`td.cell.${g}`, { title }, `${MARKS[g]} ${word} `, time && h("small", null, time));
 }
 
