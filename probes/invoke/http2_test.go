@@ -19,7 +19,7 @@ import (
 
 func overHTTP2(w *world) {
 	w.config.NextProtos = []string{"h2"}
-	w.target.Timeout = 500 * time.Millisecond
+	w.target.Timeout = time.Second
 }
 
 func handles(h http.HandlerFunc) func(net.Conn) {

@@ -16,7 +16,7 @@ import (
 // Every server that misbehaves ends in one exact outcome.
 func TestHostileServers(t *testing.T) {
 	t.Parallel()
-	quick := func(w *world) { w.target.Timeout = 300 * time.Millisecond }
+	quick := func(w *world) { w.target.Timeout = time.Second }
 	for _, tt := range []struct {
 		name string
 		talk func(net.Conn)
