@@ -211,11 +211,10 @@ func listen(c config.Config, a *agent.Agent, handler http.Handler, own *metrics.
 			return nil, err
 		}
 		w.Log, own.WebConfig = log, w.Err
-		if endpoints[0].listener, err = w.Listener(front); err != nil {
+		if endpoints[0].listener, err = w.Secure(endpoints[0].server, front); err != nil {
 			front.Close()
 			return nil, err
 		}
-		endpoints[0].server.Handler = w.Wrap(handler)
 	}
 	if c.HealthListen == "off" {
 		return endpoints, nil

@@ -88,7 +88,9 @@ func (l *Lab) start() error {
 	l.state.Store(s)
 	l.apis = apigateway.New(s.model)
 	l.far = apigateway.New(&apigateway.State{Region: OtherRegion, Account: AccountID})
-	l.web = newWeb()
+	if l.web, err = newWeb(); err != nil {
+		return err
+	}
 	if err := l.listen(); err != nil {
 		return err
 	}

@@ -1,5 +1,7 @@
 package lab
 
+//lint:file-ignore SA1019 as in web.go
+
 import (
 	"context"
 	"crypto/tls"
@@ -17,6 +19,7 @@ import (
 
 	"github.com/miekg/dns"
 	"go.uber.org/goleak"
+	"golang.org/x/net/http2"
 
 	"vpcprobe/probes"
 )
@@ -96,11 +99,13 @@ func (l *Lab) get(t *testing.T, addr netip.Addr, name, path string, edit ...func
 		e(r, config)
 	}
 	transport := &http.Transport{
-		TLSClientConfig:   config,
-		ForceAttemptHTTP2: true,
+		TLSClientConfig: config,
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			return l.System().Network.DialContext(ctx, network, l.at(addr).String())
 		},
+	}
+	if err := http2.ConfigureTransport(transport); err != nil {
+		t.Fatal(err)
 	}
 	defer transport.CloseIdleConnections()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)

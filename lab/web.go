@@ -1,5 +1,7 @@
 package lab
 
+//lint:file-ignore SA1019 http.Server.Protocols needs net/http's own HTTP/2, which release builds leave out
+
 import (
 	"context"
 	"io"
@@ -7,10 +9,13 @@ import (
 	"net"
 	"net/http"
 	"sync"
+
+	"golang.org/x/net/http2"
 )
 
 // web is the HTTP server behind all fronts: HTTP/1.1, and h2 on TLS
-// connections that have agreed on it. Each connection brings its own handler.
+// connections that have agreed on it, by x/net, because release builds leave
+// net/http's own out. Each connection brings its own handler.
 type web struct {
 	server *http.Server
 	conns  chan net.Conn
@@ -18,18 +23,21 @@ type web struct {
 	done   chan struct{} // closed when Serve has returned
 }
 
-func newWeb() *web {
+func newWeb() (*web, error) {
 	w := &web{conns: make(chan net.Conn), closed: make(chan struct{}), done: make(chan struct{})}
 	w.server = &http.Server{
 		Handler:     http.HandlerFunc(byConnection),
 		ConnContext: withHandler,
 		ErrorLog:    log.New(io.Discard, "", 0), // hostile clients are what tests are made of
 	}
+	if err := http2.ConfigureServer(w.server, nil); err != nil {
+		return nil, err
+	}
 	go func() {
 		defer close(w.done)
 		w.server.Serve(w)
 	}()
-	return w
+	return w, nil
 }
 
 // serve answers the requests that arrive on conn, a [call] or TLS over one,

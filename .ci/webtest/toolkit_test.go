@@ -83,11 +83,11 @@ func serveOurs(t *testing.T, path string, h http.Handler) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	secured, err := c.Listener(l)
+	s := &http.Server{Handler: h, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)}
+	secured, err := c.Secure(s, l)
 	if err != nil {
 		return "", err
 	}
-	s := &http.Server{Handler: c.Wrap(h), ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)}
 	go s.Serve(secured)
 	t.Cleanup(func() { s.Close() })
 	return l.Addr().String(), nil

@@ -9,6 +9,8 @@
 // connection and request; a change for the worse applies to none, and is told.
 package web
 
+//lint:file-ignore SA1019 http.Server.Protocols needs net/http's own HTTP/2, which release builds leave out
+
 import (
 	"cmp"
 	"crypto/tls"
@@ -17,6 +19,8 @@ import (
 	"net"
 	"net/http"
 	"sync"
+
+	"golang.org/x/net/http2"
 )
 
 // A Config is a web configuration file in force. Its methods may be called
@@ -113,19 +117,26 @@ func (c *Config) TLSConfig() *tls.Config {
 	return t
 }
 
-// Listener returns a listener that speaks TLS on the connections of l, or l
-// itself if the file asks for no TLS.
-func (c *Config) Listener(l net.Listener) (net.Listener, error) {
+// Secure puts the configuration in front of s, which must not serve yet, and
+// returns the listener to serve on: one that speaks TLS on the connections of
+// l, or l itself if the file asks for no TLS.
+//
+// HTTP/2 is x/net's, because release builds leave net/http's own out.
+func (c *Config) Secure(s *http.Server, l net.Listener) (net.Listener, error) {
+	s.Handler = c.wrap(s.Handler)
 	t := c.TLSConfig()
 	if t == nil {
 		return l, nil
 	}
+	if err := http2.ConfigureServer(s, nil); err != nil {
+		return nil, err
+	}
 	return tls.NewListener(l, t), nil
 }
 
-// Wrap returns h behind rate limit, security headers and basic authentication
+// wrap returns h behind rate limit, security headers and basic authentication
 // as the file has them.
-func (c *Config) Wrap(h http.Handler) http.Handler {
+func (c *Config) wrap(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s := c.current()
 		if !s.limit.allow() {

@@ -1,5 +1,7 @@
 package web
 
+//lint:file-ignore SA1019 as in web.go
+
 import (
 	"bytes"
 	"context"
@@ -19,6 +21,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"golang.org/x/net/http2"
 )
 
 // serve serves "hello" as a file asks and returns the address.
@@ -28,13 +32,13 @@ func serve(t testing.TB, c *Config) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	secured, err := c.Listener(l)
+	s := &http.Server{
+		Handler:  http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "hello over ", r.Proto) }),
+		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0),
+	}
+	secured, err := c.Secure(s, l)
 	if err != nil {
 		t.Fatal(err)
-	}
-	s := &http.Server{
-		Handler:  c.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "hello over ", r.Proto) })),
-		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0),
 	}
 	go s.Serve(secured)
 	t.Cleanup(func() { s.Close() })
@@ -53,7 +57,10 @@ func load(t testing.TB, path string) *Config {
 // get asks for / and returns the status and the body, or how it failed.
 func get(t testing.TB, url string, conf *tls.Config, user, password string) string {
 	t.Helper()
-	transport := &http.Transport{TLSClientConfig: conf, ForceAttemptHTTP2: true, DisableKeepAlives: true}
+	transport := &http.Transport{TLSClientConfig: conf.Clone(), DisableKeepAlives: true}
+	if err := http2.ConfigureTransport(transport); err != nil {
+		t.Fatal(err)
+	}
 	defer transport.CloseIdleConnections()
 	r, err := http.NewRequest("GET", url, nil)
 	if err != nil {
@@ -363,7 +370,7 @@ func TestFileIsReadAgain(t *testing.T) {
 	c := load(t, path)
 	var logged bytes.Buffer
 	c.Log = slog.New(slog.NewTextHandler(&logged, nil))
-	h := c.Wrap(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	h := c.wrap(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	status := func(user string) int {
 		w, r := httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil)
 		r.SetBasicAuth(user, "secret")
