@@ -1,9 +1,7 @@
 package export
 
 import (
-	"bytes"
 	"cmp"
-	"compress/gzip"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -15,13 +13,21 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
-	"google.golang.org/protobuf/encoding/protowire"
+	dto "github.com/prometheus/client_model/go"
+	bridge "go.opentelemetry.io/contrib/bridges/prometheus"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetrichttp"
+	"go.opentelemetry.io/otel/sdk/instrumentation"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	"go.opentelemetry.io/otel/sdk/resource"
+	collector "go.opentelemetry.io/proto/otlp/collector/metrics/v1"
+	"google.golang.org/protobuf/proto"
 
 	"vpcprobe/probes"
 )
@@ -44,14 +50,16 @@ type Options struct {
 // OTLP over HTTP. Values are cumulative, so a push that fails loses nothing
 // but its moment: the next makes up for it.
 //
-// Large pushes are many requests, of some thousand points and a megabyte at
-// most, and no more than that is gathered at once: thousands of targets would
-// otherwise take hundreds of megabytes. Certificates are read at every push. Redirects are not followed, because that would show the
-// headers, which may hold a token, to somebody else.
+// It is OpenTelemetry's own exporter behind its bridge from Prometheus, without
+// its reader, which would hold all metrics at once, thrice. Here a push is many
+// requests of some thousand points. Certificates are read at every push.
+// Redirects are not followed, because that would show the headers, which may
+// hold a token, to somebody else.
 type OTLP struct {
 	gatherer prometheus.Gatherer
 	settings otlpSettings
-	encoder  encoder
+	version  string
+	resource *resource.Resource
 	log      *slog.Logger
 	loud     seldom
 	backoff  time.Duration // before the first retry
@@ -71,8 +79,7 @@ type OTLPStats struct {
 }
 
 const (
-	maxPoints   = 4000    // of a request
-	maxRequest  = 1 << 20 // bytes of a request, before compression
+	maxPoints   = 4000 // of a request: less than a megabyte, as a rule
 	maxResponse = 64 << 10
 	maxBackoff  = 30 * time.Second
 )
@@ -84,11 +91,25 @@ func NewOTLP(_ context.Context, gatherer prometheus.Gatherer, o Options) (*OTLP,
 	if err != nil {
 		return nil, err
 	}
-	return &OTLP{
+	otlp := &OTLP{
 		gatherer: gatherer, settings: s, backoff: time.Second,
-		encoder: newEncoder(s.resource, cmp.Or(o.Version, "unknown"), time.Now()),
-		log:     cmp.Or(o.Log, slog.New(slog.DiscardHandler)),
-	}, nil
+		version: cmp.Or(o.Version, "unknown"), resource: resource.NewSchemaless(s.resource...),
+		log: cmp.Or(o.Log, slog.New(slog.DiscardHandler)),
+	}
+	otlp.silence()
+	return otlp, nil
+}
+
+// silence keeps OpenTelemetry from writing to standard error by itself. It
+// reads variables of the environment that do not count, too, and would quote
+// those that it cannot read, whatever is secret in them.
+func (o *OTLP) silence() {
+	otel.SetLogger(logr.Discard())
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
+		if skipped, ok := o.loud.ok(); ok {
+			o.log.Warn("not all metrics can be pushed", "error", err, "not_logged", skipped)
+		}
+	}))
 }
 
 // Run pushes every interval, from a random moment of the first on, until ctx
@@ -153,126 +174,151 @@ func (o *OTLP) count(rejected uint64, err error) {
 }
 
 func (o *OTLP) push(ctx context.Context) (rejected uint64, err error) {
-	client, err := o.client()
+	w, err := o.wire()
 	if err != nil {
 		return 0, err
 	}
-	defer client.CloseIdleConnections()
+	defer w.transport.CloseIdleConnections()
+	exporter, err := o.exporter(ctx, w)
+	if err != nil {
+		return 0, err
+	}
 	var gathering error
 	for families, err := range batches(o.gatherer) {
 		if err != nil {
 			gathering = err // what could be gathered is worth pushing
 			continue
 		}
-		for body := range o.encoder.requests(families, time.Now()) {
-			n, err := o.send(ctx, client, body)
-			rejected += n
-			if err != nil {
-				return rejected, err
-			}
+		if err := o.send(ctx, exporter, families); err != nil {
+			return w.rejected, w.plain(err)
 		}
 	}
-	return rejected, gathering
+	return w.rejected, gathering
 }
 
-// client returns a client with the certificates as they are now.
-func (o *OTLP) client() (*http.Client, error) {
+// exporter returns OpenTelemetry's exporter with our settings. It reads the
+// environment itself, too, but what it is told here takes precedence.
+func (o *OTLP) exporter(ctx context.Context, w *wire) (*otlpmetrichttp.Exporter, error) {
+	headers := map[string]string{"User-Agent": "vpcprobe/" + o.version}
+	for _, h := range o.settings.headers {
+		headers[h.name] = h.value
+	}
+	compression := otlpmetrichttp.NoCompression
+	if o.settings.gzip {
+		compression = otlpmetrichttp.GzipCompression
+	}
+	patience := o.settings.every
+	if deadline, ok := ctx.Deadline(); ok {
+		patience = time.Until(deadline)
+	}
+	return otlpmetrichttp.New(ctx,
+		otlpmetrichttp.WithEndpointURL(o.settings.endpoint.String()),
+		otlpmetrichttp.WithHeaders(headers),
+		otlpmetrichttp.WithCompression(compression),
+		otlpmetrichttp.WithTLSClientConfig(nil), // the client has it
+		otlpmetrichttp.WithHTTPClient(&http.Client{
+			Transport:     w,
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+			Timeout:       o.settings.timeout,
+		}),
+		otlpmetrichttp.WithRetry(otlpmetrichttp.RetryConfig{
+			Enabled: true, InitialInterval: o.backoff, MaxInterval: maxBackoff, MaxElapsedTime: max(patience, 1),
+		}),
+	)
+}
+
+// send sends families in one request, again and again if need be.
+func (o *OTLP) send(ctx context.Context, exporter *otlpmetrichttp.Exporter, families []*dto.MetricFamily) error {
+	fixed := prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) { return families, nil })
+	scopes, err := bridge.NewMetricProducer(bridge.WithGatherer(fixed)).Produce(ctx)
+	if err != nil || len(scopes) == 0 {
+		return err
+	}
+	scopes[0].Scope = instrumentation.Scope{Name: "vpcprobe", Version: o.version}
+	return exporter.Export(ctx, &metricdata.ResourceMetrics{Resource: o.resource, ScopeMetrics: scopes})
+}
+
+// A wire carries the requests of one push. It says more of answers than the
+// exporter would, and less of what may be secret.
+type wire struct {
+	*OTLP
+	transport *http.Transport
+	rejected  uint64 // data points
+	refusal   error  // the latest answer other than 200
+}
+
+// wire returns a wire with the certificates as they are now. It speaks
+// HTTP/1.1, because release builds have no other client in net/http.
+func (o *OTLP) wire() (*wire, error) {
 	conf, err := o.settings.tls()
 	if err != nil {
 		return nil, err
 	}
-	return &http.Client{
-		Transport: &http.Transport{
-			Proxy:           http.ProxyFromEnvironment,
-			DialContext:     (&net.Dialer{Timeout: o.settings.timeout}).DialContext,
-			TLSClientConfig: conf, ForceAttemptHTTP2: true,
-			MaxIdleConns: 1, MaxResponseHeaderBytes: maxResponse,
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Timeout:       o.settings.timeout,
-	}, nil
+	return &wire{OTLP: o, transport: &http.Transport{
+		Proxy:           http.ProxyFromEnvironment,
+		DialContext:     (&net.Dialer{Timeout: o.settings.timeout}).DialContext,
+		TLSClientConfig: conf,
+		MaxIdleConns:    1, MaxResponseHeaderBytes: maxResponse,
+	}}, nil
 }
 
-// A transient error may be gone the next time.
-type transient struct {
-	error
-	after time.Duration // the collector's wish, 0 if none
-}
+// A transient error may be gone the next time. The exporter asks for it by
+// this method.
+type transient struct{ error }
 
 func (t transient) Unwrap() error { return t.error }
+func (transient) Temporary() bool { return true }
 
-// send sends a request, again and again if need be.
-func (o *OTLP) send(ctx context.Context, client *http.Client, body []byte) (rejected uint64, err error) {
-	if o.settings.gzip {
-		body = compressed(body)
+// RoundTrip implements [http.RoundTripper].
+func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
+	w.refusal = nil
+	r = r.Clone(r.Context())
+	r.URL = w.settings.endpoint // with its query, which the exporter leaves out
+	resp, err := w.transport.RoundTrip(r)
+	if _, untrusted := errors.AsType[*tls.CertificateVerificationError](err); untrusted {
+		return nil, err
 	}
-	for wait := o.backoff; ; wait = min(2*wait, maxBackoff) {
-		rejected, err := o.try(ctx, client, body)
-		t, ok := errors.AsType[transient](err)
-		if !ok {
-			return rejected, err
-		}
-		pause := max(t.after, wait/2+rand.N(wait/2+1))
-		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < pause {
-			return 0, err
-		}
-		select {
-		case <-ctx.Done():
-			return 0, err
-		case <-time.After(pause):
-		}
-	}
-}
-
-func compressed(body []byte) []byte {
-	var b bytes.Buffer
-	w := gzip.NewWriter(&b)
-	w.Write(body) // to memory
-	w.Close()
-	return b.Bytes()
-}
-
-// try sends a request once. See the OTLP specification, "OTLP/HTTP".
-func (o *OTLP) try(ctx context.Context, client *http.Client, body []byte) (rejected uint64, err error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, o.settings.endpoint.String(), bytes.NewReader(body))
 	if err != nil {
-		return 0, err
-	}
-	r.Header.Set("User-Agent", "vpcprobe/"+o.encoder.version)
-	for _, h := range o.settings.headers {
-		r.Header.Set(h.name, h.value)
-	}
-	r.Header.Set("Content-Type", "application/x-protobuf")
-	if o.settings.gzip {
-		r.Header.Set("Content-Encoding", "gzip")
-	}
-	resp, err := client.Do(r)
-	if err != nil {
-		return 0, o.failure(err)
+		return nil, transient{err}
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(resp.Body, maxResponse))
-	if resp.StatusCode/100 == 2 {
-		return o.partial(resp, text), nil // it has arrived, whatever became of the answer
+	switch {
+	case resp.StatusCode/100 != 2:
+		w.refusal = errors.Join(fmt.Errorf("the collector answers %s: %s", resp.Status, w.scrub(string(text))), err)
+	case strings.HasPrefix(resp.Header.Get("Content-Type"), "application/x-protobuf"):
+		w.partial(text) // it has arrived, whatever became of the answer
 	}
-	err = errors.Join(fmt.Errorf("the collector answers %s: %s", resp.Status, o.scrub(string(text))), err)
-	switch resp.StatusCode {
-	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return 0, transient{err, retryAfter(resp.Header.Get("Retry-After"), time.Now())}
-	}
-	return 0, err
+	resp.Body = http.NoBody
+	return resp, nil
 }
 
-// failure is an error of the connection without the URL, which may hold a
-// token. Of these, only bad certificates are there to stay.
-func (o *OTLP) failure(err error) error {
+// plain is the error of a push in our own words, and without the URL.
+func (w *wire) plain(err error) error {
+	if w.refusal != nil {
+		return w.refusal
+	}
 	if u, ok := errors.AsType[*url.Error](err); ok {
-		err = u.Err
+		return u.Err
 	}
-	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return err
+	return err
+}
+
+// partial counts what data points of a request the collector did not want, and
+// tells why.
+func (w *wire) partial(body []byte) {
+	var r collector.ExportMetricsServiceResponse
+	if proto.Unmarshal(body, &r) != nil {
+		return
 	}
-	return transient{error: err}
+	rejected, message := max(r.GetPartialSuccess().GetRejectedDataPoints(), 0), r.GetPartialSuccess().GetErrorMessage()
+	w.rejected += uint64(rejected)
+	if rejected == 0 && message == "" {
+		return
+	}
+	if skipped, ok := w.loud.ok(); ok {
+		w.log.Warn("the collector did not want all metrics", "rejected", rejected, "message", w.scrub(message), "not_logged", skipped)
+	}
 }
 
 // scrub makes what the collector says fit for the log.
@@ -282,52 +328,6 @@ func (o *OTLP) scrub(text string) string {
 		known = append(known, h.value)
 	}
 	return probes.Scrub(text, 200, known...)
-}
-
-// retryAfter reads the header: seconds, or a date.
-func retryAfter(text string, now time.Time) time.Duration {
-	if seconds, err := strconv.ParseUint(text, 10, 31); err == nil {
-		return time.Duration(seconds) * time.Second
-	}
-	if at, err := http.ParseTime(text); err == nil {
-		return max(at.Sub(now), 0)
-	}
-	return 0
-}
-
-// partial returns how many data points of a request the collector did not
-// want, and tells why.
-func (o *OTLP) partial(resp *http.Response, body []byte) uint64 {
-	if !strings.HasPrefix(resp.Header.Get("Content-Type"), "application/x-protobuf") {
-		return 0
-	}
-	rejected, message := partialSuccess(body)
-	if rejected == 0 && message == "" {
-		return 0
-	}
-	if skipped, ok := o.loud.ok(); ok {
-		o.log.Warn("the collector did not want all metrics", "rejected", rejected, "message", o.scrub(message), "not_logged", skipped)
-	}
-	return rejected
-}
-
-// partialSuccess reads an ExportMetricsServiceResponse. What is no such
-// message says nothing, or as much as its beginning.
-func partialSuccess(body []byte) (rejected uint64, message string) {
-	for f := range fields(body) {
-		if f.number != 1 || f.kind != protowire.BytesType {
-			continue
-		}
-		for g := range fields(f.bytes) {
-			switch {
-			case g.number == 1 && g.kind == protowire.VarintType:
-				rejected = uint64(max(int64(g.varint), 0))
-			case g.number == 2 && g.kind == protowire.BytesType:
-				message = string(g.bytes)
-			}
-		}
-	}
-	return rejected, message
 }
 
 // A header is sent with every request.

@@ -8,11 +8,11 @@ import (
 	"fmt"
 	"net/url"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
 	"golang.org/x/net/http/httpguts"
 )
 
@@ -25,7 +25,7 @@ type otlpSettings struct {
 	timeout  time.Duration // of one request
 	every    time.Duration
 	gzip     bool
-	resource []attribute
+	resource []attribute.KeyValue
 
 	caFile, certFile, keyFile string
 }
@@ -99,8 +99,8 @@ func (e environment) endpoint(given string) (*url.URL, error) {
 	if !whole && !strings.HasSuffix(u.Path, metricsPath) {
 		u = u.JoinPath(metricsPath)
 	}
-	if u.Path == "" {
-		u.Path = "/"
+	if !strings.HasPrefix(u.Path, "/") {
+		u.Path = "/" + u.Path
 	}
 	return u, nil
 }
@@ -144,31 +144,30 @@ func (e environment) compression() (gzip bool, err error) {
 }
 
 // resource says who pushes: Prometheus makes job and instance of service.name
-// and service.instance.id, so two agents must differ in the latter.
-func (e environment) resource(version string) ([]attribute, error) {
-	attributes := []attribute{{"service.name", "vpcprobe"}, {"service.version", cmp.Or(version, "unknown")}}
+// and service.instance.id, so two agents must differ in the latter. Of several
+// values of a key the last counts.
+func (e environment) resource(version string) ([]attribute.KeyValue, error) {
+	all := []attribute.KeyValue{attribute.String("service.name", "vpcprobe"), attribute.String("service.version", cmp.Or(version, "unknown"))}
 	if host, err := os.Hostname(); err == nil {
-		attributes = append(attributes, attribute{"service.instance.id", host}, attribute{"host.name", host})
+		all = append(all, attribute.String("service.instance.id", host), attribute.String("host.name", host))
 	}
 	given, err := pairs("OTEL_RESOURCE_ATTRIBUTES", e("OTEL_RESOURCE_ATTRIBUTES"))
-	if name := e("OTEL_SERVICE_NAME"); name != "" {
-		given = append(given, attribute{"service.name", name})
-	}
 	for _, g := range given {
-		i := slices.IndexFunc(attributes, func(a attribute) bool { return a.key == g.key })
-		if i < 0 {
-			attributes = append(attributes, g)
-			continue
-		}
-		attributes[i] = g
+		all = append(all, attribute.String(g.key, g.value))
 	}
-	return attributes, err
+	if name := e("OTEL_SERVICE_NAME"); name != "" {
+		all = append(all, attribute.String("service.name", name))
+	}
+	return all, err
 }
+
+// A pair is a key with its value.
+type pair struct{ key, value string }
 
 // pairs reads key=value pairs, separated by commas; values are
 // percent-encoded.
-func pairs(variable, text string) ([]attribute, error) {
-	var all []attribute
+func pairs(variable, text string) ([]pair, error) {
+	var all []pair
 	var errs []error
 	for i, part := range strings.Split(text, ",") {
 		if strings.TrimSpace(part) == "" {
@@ -181,7 +180,7 @@ func pairs(variable, text string) ([]attribute, error) {
 			errs = append(errs, fmt.Errorf("%s: pair %d is not name=value with a percent-encoded value", variable, i+1))
 			continue
 		}
-		all = append(all, attribute{strings.ToValidUTF8(key, "�"), strings.ToValidUTF8(value, "�")})
+		all = append(all, pair{strings.ToValidUTF8(key, "�"), strings.ToValidUTF8(value, "�")})
 	}
 	return all, errors.Join(errs...)
 }
