@@ -58,8 +58,9 @@ func wounds() []wound {
 	return []wound{
 		{name: "the servers are killed", fault: lab.Refused, want: onto("connection-refused", endpoint...),
 			torn: []string{"connection-cut", "connection-reset", "answer-cut"}},
-		{name: "a security group drops everything", fault: lab.SecurityGroup, want: onto("traffic-dropped", endpoint...), torn: []string{"subnet-dropped"}},
-		{name: "a subnet is cut off", fault: lab.Subnet(1), want: onto("subnet-dropped", endpoint...)},
+		{name: "a security group drops everything", fault: lab.SecurityGroup, want: onto("traffic-dropped", endpoint...),
+			torn: []string{"subnet-dropped", "handshake-stalled", "answer-timeout"}},
+		{name: "a subnet is cut off", fault: lab.Subnet(1), want: onto("subnet-dropped", endpoint...), torn: []string{"handshake-stalled", "answer-timeout"}},
 		{name: "DNS outage", fault: lab.ResolverSilent(), want: onto("resolver-silent", "orders", "billing", "partners", "catalog"),
 			torn: []string{"one-family-failing"}},
 		{name: "a resolver fails", fault: lab.ResolverServFail(0), want: onto("resolver-failing", "orders", "billing", "partners", "catalog"),
