@@ -22,12 +22,10 @@ import (
 // runs are counted, never queued.
 
 const (
-	grid         = probes.Grid
-	defaultEvery = 30 * time.Second
+	grid = probes.Grid
 
 	// The first walks are spread over opening, so that all are done within five
-	// seconds of the start, or over less if there are few: one
-	// every startGap.
+	// seconds of the start, or over less if there are few: one every startGap.
 	opening  = 4800 * time.Millisecond
 	startGap = 5 * time.Millisecond
 
@@ -373,19 +371,14 @@ func (a *Agent) reschedule(s *stride, r *Round) {
 // faster.
 func (r Round) failing() bool {
 	if r.Verdict == Degraded {
-		return r.Failing > 0 || slices.ContainsFunc(r.Findings, func(f probes.Finding) bool {
-			return f.Rule.Severity == probes.Error && !f.Expected
-		})
+		return r.Failing > 0 || slices.ContainsFunc(r.Findings, probes.Finding.Breaks)
 	}
 	return r.Verdict != Reachable
 }
 
 // base is the pace of a target.
 func base(t *probes.Target) time.Duration {
-	if t.Every <= 0 {
-		return defaultEvery
-	}
-	return max(t.Every, grid)
+	return max(t.Interval(), grid)
 }
 
 // pace is how often a kind runs for a target: as configured for the kind, or

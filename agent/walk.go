@@ -13,8 +13,7 @@ import (
 )
 
 const (
-	maxKinds       = 64 // the width of a set of kinds
-	defaultTimeout = 5 * time.Second
+	maxKinds = 64 // the width of a set of kinds
 
 	// Kinds bound each operation by the target's timeout themselves. The agent
 	// bounds a whole step, which may be several operations: on a lane it dials,
@@ -311,10 +310,7 @@ func (s *stride) probe(i int, seen probes.Evidence, line *probes.Line) (obs []pr
 
 // bound is how long one call of a probe may take.
 func (s *stride) bound(kind *probes.Kind) time.Duration {
-	timeout := s.target.Timeout
-	if timeout <= 0 {
-		timeout = defaultTimeout
-	}
+	timeout := s.target.StepTimeout()
 	if kind.Per == probes.PerTarget {
 		return targetPatience * timeout
 	}

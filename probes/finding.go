@@ -63,6 +63,10 @@ type Finding struct {
 	Expected bool
 }
 
+// Breaks reports whether the finding is one that keeps callers from what they
+// want: an error, and not the refusal that the configuration asks for.
+func (f Finding) Breaks() bool { return f.Rule.Severity == Error && !f.Expected }
+
 // Diagnose applies the rules in order and returns what they found.
 func Diagnose(rules []*Rule, seen Evidence) []Finding {
 	var found []Finding

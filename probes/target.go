@@ -202,6 +202,22 @@ type Form struct {
 	Name string
 }
 
+// StepTimeout is how long one step of a walk may take: 5 s unless configured.
+func (t *Target) StepTimeout() time.Duration {
+	if t.Timeout <= 0 {
+		return 5 * time.Second
+	}
+	return t.Timeout
+}
+
+// Interval is how often the target is walked: every 30 s unless configured.
+func (t *Target) Interval() time.Duration {
+	if t.Every <= 0 {
+		return 30 * time.Second
+	}
+	return t.Every
+}
+
 // Forms returns the target's name forms in the order of Via.
 func (t *Target) Forms() []Form {
 	forms := make([]Form, 0, len(t.Via))

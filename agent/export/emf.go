@@ -212,7 +212,7 @@ func one(b bool) float64 {
 // errorsFound counts the findings that break the target.
 func errorsFound(r agent.Round) (n int) {
 	for _, f := range r.Findings {
-		if f.Rule.Severity == probes.Error && !f.Expected {
+		if f.Breaks() {
 			n++
 		}
 	}

@@ -74,7 +74,7 @@ func refuse(w http.ResponseWriter, code int, text string) {
 // its timeout.
 func stale(r agent.Round) string {
 	t := r.Evidence.Target
-	allowed := 3*cmp.Or(t.Every, 30*time.Second) + 20*cmp.Or(t.Timeout, 5*time.Second)
+	allowed := 3*t.Interval() + 20*t.StepTimeout()
 	if age := time.Since(r.Started.Add(r.Took)); age > allowed {
 		return fmt.Sprintf("target %q was last walked %v ago", t.Name, age.Round(time.Second))
 	}
@@ -170,9 +170,7 @@ func (s *scope) callersSucceed() bool {
 	case agent.Reachable:
 		return true
 	case agent.Degraded:
-		return s.Failing == 0 && !slices.ContainsFunc(s.Findings, func(f probes.Finding) bool {
-			return f.Rule.Severity == probes.Error && !f.Expected
-		})
+		return s.Failing == 0 && !slices.ContainsFunc(s.Findings, probes.Finding.Breaks)
 	}
 	return false
 }

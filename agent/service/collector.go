@@ -9,7 +9,8 @@ import (
 // which is Go's own rule, as long as that is little: less would cost CPU time
 // with every probe. What lives grows with the number of targets, and from
 // manyTargets on garbage stays at what it is there, down to leastPercent of
-// what lives. Measured with 10,000 targets: 16 MB less for 6 µs of each probe.
+// what lives. Measured: half of it saves 16 MB with 10,000 targets, and costs 6 µs
+// of each probe.
 const (
 	manyTargets  = 4000
 	leastPercent = 40

@@ -19,9 +19,6 @@ import (
 
 const name = "connect"
 
-// defaultTimeout bounds a connection of a target that has no timeout.
-const defaultTimeout = 5 * time.Second
-
 // minPatience is how long to wait at least for what an accepting peer may do
 // next.
 const minPatience = 50 * time.Millisecond
@@ -34,7 +31,7 @@ var Kind = probes.Kind{
 	Metrics: []*probes.Metric{up, connectTime, probes.Delay},
 	Rules:   Rules,
 	New: func(sys probes.System) probes.Constructor {
-		return func(t *probes.Target) (probes.Probe, error) { return &probe{sys.Network, t.Timeout, speaks}, nil }
+		return func(t *probes.Target) (probes.Probe, error) { return &probe{sys.Network, t.StepTimeout(), speaks}, nil }
 	},
 }
 
@@ -135,11 +132,7 @@ type probe struct {
 
 // Probe implements [probes.Probe].
 func (p *probe) Probe(ctx context.Context, seen probes.Evidence, line *probes.Line) []probes.Observation {
-	timeout := p.timeout
-	if timeout == 0 {
-		timeout = defaultTimeout
-	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
 
 	conn, o := Dial(ctx, p.network, line.Lane)

@@ -27,9 +27,6 @@ type Client struct {
 	timeout     time.Duration // of each step
 }
 
-// defaultTimeout bounds the steps of a target that has no timeout.
-const defaultTimeout = 5 * time.Second
-
 // Clients returns a maker of clients that share credentials and what was read
 // of files. agent is what they send as User-Agent. The errors of the maker are
 // for the person who wrote the configuration.
@@ -56,10 +53,7 @@ func newClient(network probes.Network, t *probes.Target, shaker *handshake.Clien
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{network: network, target: t, shaker: shaker, credentials: credentials, agent: agent, path: path, want: want, timeout: t.Timeout}
-	if c.timeout <= 0 {
-		c.timeout = defaultTimeout
-	}
+	c := &Client{network: network, target: t, shaker: shaker, credentials: credentials, agent: agent, path: path, want: want, timeout: t.StepTimeout()}
 	return c, nil
 }
 

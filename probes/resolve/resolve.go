@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"net/netip"
 	"sync"
-	"time"
 
 	"vpcprobe/probes"
 )
@@ -24,9 +23,6 @@ const name = "resolve"
 // System is the word for the resolver that resolv.conf and the hosts file
 // describe.
 const System = "system"
-
-// defaultTimeout bounds a lookup of a target that has no timeout.
-const defaultTimeout = 5 * time.Second
 
 // Kind resolves the target's names.
 var Kind = probes.Kind{
@@ -120,11 +116,7 @@ func forms(t *probes.Target) []probes.Form {
 
 // Probe implements [probes.Probe].
 func (p *probe) Probe(ctx context.Context, _ probes.Evidence, _ *probes.Line) []probes.Observation {
-	timeout := p.target.Timeout
-	if timeout == 0 {
-		timeout = defaultTimeout
-	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeout(ctx, p.target.StepTimeout())
 	defer cancel()
 
 	local := readLocal(p.sys, p.resolvers, p.forms)
