@@ -222,7 +222,7 @@ func (a *attempt) config(b *bell) *tls.Config {
 // knows whom it faces. It never ends the handshake: what the server does next
 // is worth knowing even if it is not trusted.
 func (a *attempt) verify(s tls.ConnectionState) error {
-	j := a.client.chains.judge(s.PeerCertificates, a.serverName, a.roots, time.Now())
+	j := a.client.chains.examine(s.PeerCertificates, a.roots, time.Now()).judge(s.PeerCertificates[0], a.serverName)
 	a.judged = &j
 	return nil
 }

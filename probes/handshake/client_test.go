@@ -366,7 +366,8 @@ func TestDialsForItself(t *testing.T) {
 }
 
 // A chain that was found good is not verified again, but trust in it does not
-// outlive the certificate, the file of roots or a few minutes.
+// outlive the certificate, the file of roots or a few minutes, and the name is
+// compared each time.
 func TestChainCache(t *testing.T) {
 	ca := certtest.Root(t, "Root")
 	now := time.Now()
@@ -387,12 +388,15 @@ func TestChainCache(t *testing.T) {
 		{"after it expired", domain, roots, now.Add(3 * time.Minute), probes.Expired},
 		{"before it was valid", domain, roots, now.Add(-2 * time.Hour), probes.Expired},
 	} {
-		if j := cache.judge(chain, tt.sni, tt.roots, tt.at); j.outcome != tt.want {
+		if j := cache.examine(chain, tt.roots, tt.at).judge(chain[0], tt.sni); j.outcome != tt.want {
 			t.Errorf("%s: %s (%v), want %s", tt.name, j.outcome, j.err, tt.want)
 		}
 	}
+	if len(cache.good) != 1 {
+		t.Errorf("%d chains kept, want one whatever name it is presented for", len(cache.good))
+	}
 	for i := range 3 * maxGood {
-		cache.keep(chainKey{name: string(rune(i))}, chainEntry{until: now.Add(time.Hour)}, now)
+		cache.keep(chainKey{sum: [32]byte{byte(i), byte(i >> 8)}}, chainEntry{until: now.Add(time.Hour)}, now)
 	}
 	if len(cache.good) > maxGood {
 		t.Errorf("%d chains kept", len(cache.good))

@@ -28,40 +28,59 @@ const maxChain = 10
 
 var errNoRoots = errors.New("this machine has no root certificates, so no server can be verified: install ca-certificates, or set trust.ca_file")
 
-// judge verifies a chain, which is not empty, against roots (nil: the
-// system's) at a time. All flaws are looked for; the outcome is the gravest:
-// a certificate of an unknown authority may say anything, so its name does not
-// matter, and a server that is not the one meant may let its certificate
-// expire.
-func judge(chain []*x509.Certificate, serverName string, roots *x509.CertPool, now time.Time) judgement {
-	leaf := chain[0]
-	j := judgement{outcome: probes.OK, chain: describe(chain), notAfter: leaf.NotAfter}
+// trust is what a chain is worth whatever name it is presented for.
+type trust struct {
+	outcome  probes.Outcome // ok, or why the authority is not trusted
+	err      error          // why, unless the outcome is ok
+	late     error          // that it is not valid now, if it would be trusted otherwise
+	chain    []identify.Certificate
+	notAfter time.Time
+}
+
+// examine verifies a chain, which is not empty, against roots (nil: the
+// system's) at a time.
+func examine(chain []*x509.Certificate, roots *x509.CertPool, now time.Time) trust {
+	t := trust{outcome: probes.OK, chain: describe(chain), notAfter: chain[0].NotAfter}
+	verified, err := verify(chain, roots, now)
+	if isExpired(err) {
+		t.late, verified, err = err, nil, verifyUndated(chain, roots)
+	}
+	if isUnknown(err) && roots == nil && noSystemRoots() {
+		t.outcome, t.err = probes.Fault, errNoRoots
+	} else if err != nil {
+		t.outcome, t.err = probes.Untrusted, err
+	}
+	if len(verified) > 0 {
+		t.notAfter = expiry(verified)
+	}
+	return t
+}
+
+// good reports whether nothing is wrong with the chain.
+func (t trust) good() bool { return t.outcome == probes.OK && t.late == nil }
+
+// judge judges a chain that is presented for a name. All flaws are looked for;
+// the outcome is the gravest: a certificate of an unknown authority may say
+// anything, so its name does not matter, and a server that is not the one meant
+// may let its certificate expire.
+func (t trust) judge(leaf *x509.Certificate, serverName string) judgement {
+	j := judgement{outcome: probes.OK, chain: t.chain, notAfter: t.notAfter}
 	fail := func(o probes.Outcome, err error) {
 		j.flaws = append(j.flaws, probes.Scrub(err.Error(), 300))
 		if j.outcome == probes.OK {
 			j.outcome, j.err = o, errors.New(j.flaws[len(j.flaws)-1])
 		}
 	}
-	verified, err := verify(chain, roots, now)
-	var late error
-	if isExpired(err) {
-		late, verified, err = err, nil, verifyUndated(chain, roots)
-	}
-	if isUnknown(err) && roots == nil && noSystemRoots() {
-		fail(probes.Fault, errNoRoots)
-	} else if err != nil {
-		fail(probes.Untrusted, err)
+	if t.outcome != probes.OK {
+		fail(t.outcome, t.err)
 	}
 	if err := leaf.VerifyHostname(serverName); err != nil {
 		fail(probes.WrongName, err)
 	} else {
 		j.nameMatches = true
 	}
-	if late != nil {
-		fail(probes.Expired, late)
-	}
-	if len(verified) > 0 {
-		j.notAfter = expiry(verified)
+	if t.late != nil {
+		fail(probes.Expired, t.late)
 	}
 	return j
 }
@@ -134,9 +153,10 @@ func expiry(chains [][]*x509.Certificate) time.Time {
 }
 
 // A chainCache remembers chains that were found good, since a server sends the
-// same one each time: verifying costs as much as the rest of the handshake's
-// signatures together (50 µs of 370 with ECDSA, measured). The server still
-// proves each time that it has the key.
+// same one each time, and the servers of one endpoint for every name of it:
+// verifying costs as much as the rest of the handshake's signatures together
+// (50 µs of 370 with ECDSA, measured). The server still proves each time that
+// it has the key, and the name is compared each time.
 type chainCache struct {
 	mu   sync.Mutex
 	good map[chainKey]chainEntry
@@ -144,12 +164,11 @@ type chainCache struct {
 
 type chainKey struct {
 	sum   [sha256.Size]byte
-	name  string
 	roots *x509.CertPool
 }
 
 type chainEntry struct {
-	judgement
+	trust
 	since, until time.Time
 }
 
@@ -159,19 +178,19 @@ const (
 	keepGood = 5 * time.Minute
 )
 
-func (cc *chainCache) judge(chain []*x509.Certificate, name string, roots *x509.CertPool, now time.Time) judgement {
-	key := chainKey{sumOf(chain), name, roots}
+func (cc *chainCache) examine(chain []*x509.Certificate, roots *x509.CertPool, now time.Time) trust {
+	key := chainKey{sumOf(chain), roots}
 	cc.mu.Lock()
 	e, ok := cc.good[key]
 	cc.mu.Unlock()
 	if ok && !now.Before(e.since) && now.Before(e.until) {
-		return e.judgement
+		return e.trust
 	}
-	j := judge(chain, name, roots, now)
-	if j.outcome == probes.OK {
-		cc.keep(key, chainEntry{j, now, earlier(now.Add(keepGood), j.notAfter)}, now)
+	t := examine(chain, roots, now)
+	if t.good() {
+		cc.keep(key, chainEntry{t, now, earlier(now.Add(keepGood), t.notAfter)}, now)
 	}
-	return j
+	return t
 }
 
 func (cc *chainCache) keep(key chainKey, e chainEntry, now time.Time) {
