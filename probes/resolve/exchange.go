@@ -34,7 +34,7 @@ var errBadReply = errors.New("bad reply")
 
 // A question is one question to one server, and what became of it.
 type question struct {
-	net    probes.Network
+	from   *sockets
 	server netip.AddrPort
 	name   string // fully qualified
 	qtype  uint16
@@ -43,7 +43,8 @@ type question struct {
 
 	asked  *dns.Msg // with an unpredictable id
 	packed []byte
-	reply  *reply // never nil once asked: together with an error it says how far it came
+	sent   time.Time // when it was first sent, over UDP
+	reply  *reply    // never nil once asked: together with an error it says how far it came
 	err    error
 }
 
@@ -118,62 +119,99 @@ func (q *question) message() (*dns.Msg, []byte, error) {
 // A flight is a question that is under way over UDP.
 type flight struct {
 	*question
-	conn    net.Conn
-	receive func() ([]byte, time.Duration, error)
+	*socket
 }
 
-// overUDP sends all questions, each from a fresh socket and thus from a fresh
-// port, and then takes one reply after the other. The kernel stamps those that
-// wait meanwhile, so their time is right.
+// overUDP sends all questions, each from a port of its own, and then takes one
+// reply after the other. The kernel stamps those that wait meanwhile, so their
+// time is right.
 func overUDP(ctx context.Context, questions []*question) {
-	if len(questions) == 0 {
-		return
-	}
-	flights, buf := make([]flight, 0, len(questions)), make([]byte, maxDatagram)
+	flights := make([]*flight, 0, len(questions))
 	for _, q := range questions {
-		conn, err := q.net.DialContext(ctx, "udp", q.server.String())
+		k, err := q.from.take(ctx, q.server)
 		if err != nil {
 			q.err = err
 			continue
 		}
-		defer conn.Close()
-		flights = append(flights, flight{q, conn, receiver(conn, buf)})
+		flights = append(flights, &flight{q, k})
 	}
-	defer context.AfterFunc(ctx, func() {
-		for _, f := range flights {
-			f.conn.SetReadDeadline(time.Unix(1, 0))
-		}
-	})()
 	first, last := resendAt(ctx)
+	fly(ctx, flights, first)
+	var again []*flight
 	for _, f := range flights {
-		f.send(first)
-	}
-	for _, f := range flights {
-		f.await(ctx)
-	}
-	for _, f := range flights { // one lost datagram is no outage
-		if isTimeout(f.err) && ctx.Err() == nil {
-			f.reply.resent++
-			f.send(last)
+		if f.doubtful() && ctx.Err() == nil && f.renew(ctx) {
+			again = append(again, f)
 		}
 	}
+	fly(ctx, again, last)
 	for _, f := range flights {
-		if f.reply.resent > 0 {
-			f.await(ctx)
-		}
-		f.err = finally(ctx, f.reply.stray, f.err)
+		f.land(ctx)
 	}
 }
 
-// send sends the question, whose reply is to be here by a moment.
-func (f flight) send(by time.Time) {
-	f.conn.SetReadDeadline(by)
-	_, f.err = f.conn.Write(f.packed)
+// fly sends questions, whose replies are to be here by a moment, and waits for
+// them.
+func fly(ctx context.Context, flights []*flight, by time.Time) {
+	if len(flights) == 0 {
+		return
+	}
+	buf, release := flights[0].from.buffer()
+	defer release()
+	defer context.AfterFunc(ctx, func() {
+		for _, f := range flights {
+			f.SetReadDeadline(time.Unix(1, 0))
+		}
+	})()
+	for _, f := range flights {
+		f.SetReadDeadline(by)
+		if f.sent.IsZero() {
+			f.sent = time.Now()
+		}
+		_, f.err = f.Write(f.packed)
+	}
+	for _, f := range flights {
+		f.await(ctx, buf[:])
+	}
+}
+
+// doubtful reports whether the question is worth asking again: one lost
+// datagram is no outage, and what a socket meets that has served before, new
+// ones may not.
+func (f *flight) doubtful() bool { return isTimeout(f.err) || f.err != nil && f.served }
+
+// renew makes the flight ready to be sent again, and returns false if it cannot
+// be. A reply that is late is waited for, but not on a socket that has served
+// before.
+func (f *flight) renew(ctx context.Context) bool {
+	if isTimeout(f.err) {
+		f.reply.resent++
+	}
+	if !f.served {
+		return true
+	}
+	k, err := f.from.dial(ctx, f.server)
+	if err != nil {
+		f.err = err
+		return false
+	}
+	f.Close()
+	f.socket, f.reply.stray = k, 0
+	return true
+}
+
+// land parts with the socket. It may serve on if nothing is outstanding on it.
+func (f *flight) land(ctx context.Context) {
+	if f.err == nil && f.reply.stray+f.reply.resent == 0 && ctx.Err() == nil {
+		f.from.put(f.socket)
+		return
+	}
+	f.Close()
+	f.err = finally(ctx, f.reply.stray, f.err)
 }
 
 // await receives until the reply comes or it takes too long. What is not the
 // reply is passed over, since anybody can send it.
-func (f flight) await(ctx context.Context) {
+func (f *flight) await(ctx context.Context, buf []byte) {
 	r := f.reply
 	for f.err == nil && r.arrived.IsZero() {
 		if f.err = ctx.Err(); f.err != nil {
@@ -183,7 +221,7 @@ func (f flight) await(ctx context.Context) {
 			f.err = context.DeadlineExceeded
 			return
 		}
-		packet, delay, err := f.receive()
+		packet, delay, err := f.receive(buf)
 		if err != nil {
 			f.err = err
 			return
@@ -212,7 +250,7 @@ func finally(ctx context.Context, stray int, err error) error {
 // overTCP asks over a connection of its own.
 func (q *question) overTCP(ctx context.Context) {
 	q.reply = &reply{transport: OverTCP, truncated: q.reply.truncated, resent: q.reply.resent}
-	conn, err := q.net.DialContext(ctx, "tcp", q.server.String())
+	conn, err := q.from.net.DialContext(ctx, "tcp", q.server.String())
 	if err != nil {
 		q.err = err
 		return

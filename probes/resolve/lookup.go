@@ -14,7 +14,7 @@ import (
 
 // A lookup finds the addresses of one name the way one resolver does it.
 type lookup struct {
-	net   probes.Network
+	from  *sockets
 	name  string
 	conf  conf
 	hosts entry
@@ -139,8 +139,11 @@ type family struct {
 
 // askWithin asks one server for both families at once.
 func (l *lookup) askWithin(ctx context.Context, share time.Duration, server netip.AddrPort, full string) found {
-	ctx, cancel := context.WithTimeout(ctx, share)
-	defer cancel()
+	if deadline, ok := ctx.Deadline(); !ok || share < time.Until(deadline) {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, share)
+		defer cancel()
+	}
 	types := []uint16{dns.TypeA, dns.TypeAAAA}
 	if l.conf.noAAAA {
 		types = types[:1]
@@ -148,7 +151,7 @@ func (l *lookup) askWithin(ctx context.Context, share time.Duration, server neti
 	start := time.Now()
 	questions := make([]*question, len(types))
 	for i, qtype := range types {
-		questions[i] = &question{net: l.net, server: server, name: full, qtype: qtype, tcp: l.conf.tcp}
+		questions[i] = &question{from: l.from, server: server, name: full, qtype: qtype, tcp: l.conf.tcp}
 	}
 	ask(ctx, questions)
 	families := make([]family, len(types))
@@ -175,15 +178,19 @@ func outcomeOf(r *reply, err error) probes.Outcome {
 	return probes.OK
 }
 
-// combine makes one lookup of the two questions. A name is found if either
-// family has addresses; it does not exist if either question says so; and that
-// it has no addresses takes two to say.
+// combine makes one lookup of the two questions, which began when the first of
+// them was sent. A name is found if either family has addresses; it does not
+// exist if either question says so; and that it has no addresses takes two to
+// say.
 func combine(families []family, server netip.AddrPort, start time.Time) found {
 	lead := families[0]
 	for _, f := range families[1:] {
 		if rank(f.outcome) > rank(lead.outcome) {
 			lead = f
 		}
+	}
+	if sent := families[0].sent; !sent.IsZero() {
+		start = sent
 	}
 	f := found{
 		start:   start,

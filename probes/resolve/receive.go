@@ -10,8 +10,8 @@ import (
 const maxDatagram = 4096
 
 // unstamped returns a receiver for what the kernel does not stamp.
-func unstamped(conn net.Conn, buf []byte) func() ([]byte, time.Duration, error) {
-	return func() ([]byte, time.Duration, error) {
+func unstamped(conn net.Conn) func([]byte) ([]byte, time.Duration, error) {
+	return func(buf []byte) ([]byte, time.Duration, error) {
 		n, err := conn.Read(buf)
 		return buf[:max(n, 0)], 0, err
 	}

@@ -8,17 +8,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// receiver returns a function that reads one datagram into buf and says how
-// long it had waited for us. The kernel stamps what it receives, which is what makes
+// receiver returns a function that reads one datagram into a buffer and says
+// how long it had waited for us. The kernel stamps what it receives, which is what makes
 // timings right on a busy machine (measured: 0.1 instead of 1 ms at the 99th
 // percentile).
-func receiver(conn net.Conn, buf []byte) func() ([]byte, time.Duration, error) {
+func receiver(conn net.Conn) func([]byte) ([]byte, time.Duration, error) {
 	udp, ok := conn.(*net.UDPConn)
 	if !ok || !stamped(udp) {
-		return unstamped(conn, buf)
+		return unstamped(conn)
 	}
 	control := make([]byte, 64)
-	return func() ([]byte, time.Duration, error) {
+	return func(buf []byte) ([]byte, time.Duration, error) {
 		n, c, _, _, err := udp.ReadMsgUDPAddrPort(buf, control)
 		if err != nil {
 			return nil, 0, err
@@ -43,15 +43,16 @@ func stamped(udp *net.UDPConn) bool {
 // waited returns how long ago the kernel's stamp in a control message is. A
 // clock that was set in between yields nonsense, which is ignored.
 func waited(control []byte, now time.Time) time.Duration {
-	messages, err := unix.ParseSocketControlMessage(control)
-	if err != nil {
-		return 0
-	}
-	for _, m := range messages {
-		if m.Header.Level != unix.SOL_SOCKET || m.Header.Type != unix.SCM_TIMESTAMPNS {
+	for len(control) > 0 {
+		header, data, rest, err := unix.ParseOneSocketControlMessage(control)
+		if err != nil {
+			return 0
+		}
+		control = rest
+		if header.Level != unix.SOL_SOCKET || header.Type != unix.SCM_TIMESTAMPNS {
 			continue
 		}
-		stamp, ok := timespec(m.Data)
+		stamp, ok := timespec(data)
 		if !ok {
 			return 0
 		}

@@ -23,14 +23,14 @@ func TestReceiverKnowsHowLongADatagramWaited(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	receive := receiver(client, make([]byte, maxDatagram))
+	receive, buf := receiver(client), make([]byte, maxDatagram)
 	const lazy = 40 * time.Millisecond
 	for range 100 {
 		if _, err := server.WriteTo([]byte("reply"), client.LocalAddr()); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(lazy)
-		packet, delay, err := receive()
+		packet, delay, err := receive(buf)
 		if err != nil || string(packet) != "reply" {
 			t.Fatalf("%q, %v", packet, err)
 		}

@@ -7,6 +7,6 @@ import (
 	"time"
 )
 
-func receiver(conn net.Conn, buf []byte) func() ([]byte, time.Duration, error) {
-	return unstamped(conn, buf)
+func receiver(conn net.Conn) func([]byte) ([]byte, time.Duration, error) {
+	return unstamped(conn)
 }

@@ -4,9 +4,9 @@
 //
 // It speaks DNS itself, over sockets of its own, because the answers of a
 // library resolver do not tell which server gave them, how, or what it said
-// instead. It caches nothing and keeps no socket: every lookup is what a
-// caller that starts now would see. It does not validate DNSSEC, follow
-// referrals or ask authoritative servers: callers don't, either.
+// instead. It caches nothing, and keeps no socket for longer than a second:
+// every lookup is what a caller that starts now would see. It does not validate
+// DNSSEC, follow referrals or ask authoritative servers: callers don't, either.
 package resolve
 
 import (
@@ -33,7 +33,8 @@ var Kind = probes.Kind{
 	Rules:   Rules,
 	Lanes:   Lanes,
 	New: func(sys probes.System) probes.Constructor {
-		return func(t *probes.Target) (probes.Probe, error) { return newProbe(sys, t) }
+		from := &sockets{net: sys.Network}
+		return func(t *probes.Target) (probes.Probe, error) { return newProbe(sys, from, t) }
 	},
 }
 
@@ -74,13 +75,14 @@ var (
 
 type probe struct {
 	sys       probes.System
+	from      *sockets
 	target    *probes.Target
 	forms     []probes.Form
 	resolvers []string
 }
 
-func newProbe(sys probes.System, t *probes.Target) (probes.Probe, error) {
-	p := &probe{sys: sys, target: t, forms: forms(t), resolvers: t.Resolvers}
+func newProbe(sys probes.System, from *sockets, t *probes.Target) (probes.Probe, error) {
+	p := &probe{sys: sys, from: from, target: t, forms: forms(t), resolvers: t.Resolvers}
 	if len(p.forms) == 0 {
 		return nil, nil
 	}
@@ -144,7 +146,7 @@ func (p *probe) Probe(ctx context.Context, _ probes.Evidence, _ *probes.Line) []
 
 // resolve asks one resolver for one name.
 func (p *probe) resolve(ctx context.Context, local local, form probes.Form, resolver string) probes.Observation {
-	l := lookup{net: p.sys.Network, name: form.Name}
+	l := lookup{from: p.from, name: form.Name}
 	if resolver == System {
 		l.conf, l.hosts = local.conf, local.hosts.of(form.Name)
 	} else {

@@ -123,7 +123,7 @@ func network(t *testing.T, resolvers map[string]dns.Handler) routes {
 		if err != nil {
 			t.Fatal(err)
 		}
-		packets, err := net.ListenPacket("udp", listener.Addr().String())
+		packets, err := net.ListenPacket("udp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
