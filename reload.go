@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -190,8 +189,7 @@ func (r *reloader) replace() error {
 	for _, key := range needRestart(r.running, loaded.Config) {
 		r.log.Warn("a changed setting needs a restart", "key", key)
 	}
-	service.CollectFor(len(loaded.Targets))
-	debug.FreeOSMemory() // decoding took many times what the targets take
+	service.FreeMemory() // decoding took many times what the targets take
 	return nil
 }
 

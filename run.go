@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
@@ -109,8 +108,7 @@ func serve(ctx context.Context, d daemon) error {
 	if err != nil {
 		return exit{exitUsage, err}
 	}
-	service.CollectFor(len(d.config.Targets))
-	debug.FreeOSMemory() // reading the configuration took many times what the targets take
+	service.FreeMemory() // reading the configuration took many times what the targets take
 	m := metrics.New(all.Kinds, metrics.Options{Version: version(), Stats: a.Stats, Native: d.config.Metrics.NativeHistograms})
 	options := status.Options{Metrics: m.Handler(), Probe: metrics.Blackbox(all.Kinds, a.StatusOf)}
 
@@ -146,6 +144,7 @@ func serve(ctx context.Context, d daemon) error {
 		background.Go(func() { run(ctx) })
 	}
 	background.Go(func() { d.manager.Watch(ctx, d.log, a.Health) })
+	background.Go(func() { service.Collect(ctx) })
 	d.manager.Ready(fmt.Sprintf("probing %s", count(len(d.config.Targets), "target")))
 	a.Run(ctx, append(d.sinks, m)...)
 	d.manager.Stopping()

@@ -1,28 +1,66 @@
 package service
 
 import (
+	"context"
 	"os"
 	"runtime/debug"
+	"runtime/metrics"
+	"time"
 )
 
-// The garbage between two collections may take as much memory as what lives,
-// which is Go's own rule, as long as that is little: less would cost CPU time
-// with every probe. What lives grows with the number of targets, and from
-// manyTargets on garbage stays at what it is there, down to leastPercent of
-// what lives. Measured: half of it saves 16 MB with 10,000 targets, and costs 6 µs
-// of each probe.
+// Garbage is collected about every pause, whatever the load: then memory holds
+// the garbage of that time beside what lives, and collecting takes the same
+// small share of a CPU for each byte that lives. Go's own rule, as much garbage
+// as what lives, would take memory for nothing where there are many targets and
+// few probes, and CPU time where there are few targets and many probes.
 const (
-	manyTargets  = 4000
-	leastPercent = 40
+	pause        = 1500 * time.Millisecond
+	leastPercent = 25 // below that a burst would be collected over and over
+	mostPercent  = 200
 )
 
-// CollectFor sets how soon garbage is collected for a number of targets, and
-// returns the percentage. It leaves alone what GOGC sets, and returns 0 then.
-func CollectFor(targets int) int {
+// Collect sets how soon garbage is collected, anew every pause, until ctx is
+// done. It leaves alone what GOGC sets.
+func Collect(ctx context.Context) {
 	if os.Getenv("GOGC") != "" {
-		return 0
+		return
 	}
-	percent := max(leastPercent, min(100, 100*manyTargets/max(targets, 1)))
-	debug.SetGCPercent(percent)
-	return percent
+	ticker := time.NewTicker(pause)
+	defer ticker.Stop()
+	set := 100
+	for last := heap(); ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		now := heap()
+		if want := percent(now.allocated-last.allocated, now.live); want*10 < set*9 || want*9 > set*10 {
+			set = want
+			debug.SetGCPercent(set)
+		}
+		last = now
+	}
+}
+
+// usage is of memory, in bytes: what has been allocated ever, and what was
+// alive, or may hold what is, at the end of the latest collection.
+type usage struct{ allocated, live uint64 }
+
+func heap() usage {
+	samples := []metrics.Sample{
+		{Name: "/gc/heap/allocs:bytes"}, {Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/stack:bytes"}, {Name: "/gc/scan/globals:bytes"},
+	}
+	metrics.Read(samples)
+	u := usage{allocated: samples[0].Value.Uint64()}
+	for _, s := range samples[1:] {
+		u.live += s.Value.Uint64()
+	}
+	return u
+}
+
+// percent is what GOGC must be for the garbage of one pause to be collected at
+// its end.
+func percent(garbage, live uint64) int {
+	return int(min(max(100*garbage/max(live, 1), leastPercent), mostPercent))
 }
