@@ -99,6 +99,10 @@ type daemon struct {
 	sinks   []agent.Sink
 }
 
+// settling is how long after its start the agent has seen every target and does
+// what it will do all its life.
+const settling = 10 * time.Second
+
 // stopTimeout bounds how long requests to our endpoints may hold up the end.
 const stopTimeout = 300 * time.Millisecond
 
@@ -145,6 +149,8 @@ func serve(ctx context.Context, d daemon) error {
 	}
 	background.Go(func() { d.manager.Watch(ctx, d.log, a.Health) })
 	background.Go(func() { service.Collect(ctx) })
+	settled := time.AfterFunc(settling, service.UnmapProgram)
+	defer settled.Stop()
 	d.manager.Ready(fmt.Sprintf("probing %s", count(len(d.config.Targets), "target")))
 	a.Run(ctx, append(d.sinks, m)...)
 	d.manager.Stopping()

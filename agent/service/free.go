@@ -9,13 +9,10 @@ import (
 )
 
 // FreeMemory gives back what was needed once, as for reading a configuration:
-// the heap that is free now, and the pages of the program's file. Those that
-// are needed on are mapped again as they are touched; they have been in the
-// page cache all the time. Half of the program is run at its start only
-// (measured: 7 of 15 MB).
+// the heap that is free now, and the pages of the program.
 func FreeMemory() {
 	debug.FreeOSMemory()
-	unmapFiles()
+	UnmapProgram()
 }
 
 // An extent is a part of the address space.

@@ -6,8 +6,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// unmapFiles drops the pages of mapped files from our page tables.
-func unmapFiles() {
+// UnmapProgram gives back the pages of the program's file. Those that are
+// needed on are mapped again as they are touched; they have been in the page
+// cache all the time. Half of what is mapped is run at the start only
+// (measured: 7 of 15 MB). Elsewhere than on Linux it does nothing.
+func UnmapProgram() {
 	f, err := os.Open("/proc/self/smaps")
 	if err != nil {
 		return

@@ -2,4 +2,5 @@
 
 package service
 
-func unmapFiles() {}
+// UnmapProgram does nothing here.
+func UnmapProgram() {}

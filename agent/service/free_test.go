@@ -64,7 +64,7 @@ func mapped(t *testing.T) int {
 	return 0
 }
 
-func TestFreeMemoryUnmapsTheProgram(t *testing.T) {
+func TestUnmapProgram(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("SKIP: only Linux has smaps")
 	}
@@ -74,7 +74,7 @@ func TestFreeMemoryUnmapsTheProgram(t *testing.T) {
 	}
 	exe.Close()
 	before := mapped(t)
-	FreeMemory()
+	UnmapProgram()
 	if after := mapped(t); after >= before {
 		t.Errorf("%d kB of files mapped, before %d", after, before)
 	}
