@@ -13,6 +13,12 @@ import (
 
 func withoutAddresses(t *probes.Target) { t.Endpoint.Addresses = nil }
 
+// onlyIPv6 is a caller that uses no IPv4, though nothing here has other addresses.
+func onlyIPv6(t *probes.Target) {
+	withoutAddresses(t)
+	t.IPFamily = probes.IPv6
+}
+
 func twoAddresses(t *probes.Target) { t.Endpoint.Addresses = ENIs()[:2] }
 
 func inRegion(region string) func(*probes.Target) {

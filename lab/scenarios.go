@@ -63,6 +63,7 @@ func resolveScenarios() []Scenario {
 		{ID: "name-not-found", Title: "the resolvers do not know the private names", Target: "orders", Break: NameGone, Want: finds("name-not-found"), Tour: true},
 		{ID: "name-not-found-domain", Title: "the private custom domain has no record", Target: "catalog", Break: DomainGone, Want: finds("name-not-found")},
 		{ID: "name-without-address", Title: "the API's name has no address", Target: "orders", Break: NameWithoutAddress, Want: finds("name-without-address")},
+		{ID: "name-without-address-family", Title: "the caller uses IPv6 only, and no name has AAAA records", Target: "orders", Edit: onlyIPv6, Want: finds("name-without-address")},
 		{ID: "resolver-silent", Title: "the resolvers do not answer", Target: "orders", Break: ResolverSilent(), Want: finds("resolver-silent"), Tour: true},
 		{ID: "resolver-silent-one", Title: "one of two resolvers does not answer", Target: "orders", Break: ResolverSilent(1), Want: finds("resolver-silent")},
 		{ID: "resolver-silent-system", Title: "the resolver of resolv.conf does not answer", Target: "billing", Break: ResolverSilent(0), Want: finds("resolver-silent")},

@@ -28,7 +28,7 @@ const (
 // The outcomes of a lookup.
 const (
 	NoSuchName   Outcome = "no_such_name"  // NXDOMAIN
-	NoAddress    Outcome = "no_address"    // the name exists, without addresses of either family
+	NoAddress    Outcome = "no_address"    // the name exists, without an address of a family that was asked for
 	ServerFailed Outcome = "server_failed" // SERVFAIL, REFUSED and the like
 	BadReply     Outcome = "bad_reply"     // an answer that is not one to the question, or no DNS at all
 	Elsewhere    Outcome = "elsewhere"     // resolved, but not (only) to the endpoint
@@ -85,7 +85,7 @@ var Outcomes = []struct {
 	{Unreachable, "no route, or a router could not deliver"},
 	{Prohibited, "a router or a local policy forbids it"},
 	{NoSuchName, "the resolver says that the name does not exist (NXDOMAIN)"},
-	{NoAddress, "the name exists, but has no address"},
+	{NoAddress, "the name exists, but the answer has no address"},
 	{ServerFailed, "the resolver answered with an error (SERVFAIL, REFUSED, ...)"},
 	{BadReply, "the answer does not belong to the question, or is not DNS"},
 	{Elsewhere, "the name resolves, but not (only) to the endpoint's addresses"},

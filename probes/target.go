@@ -35,6 +35,7 @@ type Target struct {
 	Via       []Via    `config:"via" enum:"private-dns,endpoint,alias,domain" doc:"The name forms to walk: private-dns ({api}.execute-api…), endpoint (the endpoint's own name with x-apigw-api-id), alias ({api}-{vpce}.execute-api…), domain. Default: private-dns for a private API, domain for a custom domain."`
 	Endpoint  Endpoint `config:"endpoint" doc:"The execute-api interface VPC endpoint."`
 	Resolvers []string `config:"resolvers" format:"resolver" default:"system" example:"10.0.0.2:53" doc:"The resolvers to ask: system (resolv.conf and the hosts file) or address:port."`
+	IPFamily  string   `config:"ip_family" enum:"both,ipv4,ipv6" example:"ipv4" doc:"Which addresses callers use, and so which records to ask for; the file's own ip_family unless given."`
 	Port      uint16   `config:"port" min:"1" default:"443" doc:"The TCP port."`
 
 	Sign        bool        `config:"sign" default:"false" doc:"Sign the request with SigV4 for the service execute-api, with credentials from the AWS default chain."`
@@ -56,6 +57,24 @@ type Target struct {
 	Timeout      time.Duration            `config:"timeout" min:"10ms" example:"5s" doc:"The bound on each step: one lookup, connection, handshake or request; the file's own timeout unless given."`
 	Pace         map[string]time.Duration `config:"pace" min:"100ms" example:"trace: 5m" doc:"How often to run single kinds of probe, by their names."`
 	Kinds        []string                 `config:"kinds" format:"kind" example:"resolve" doc:"The kinds of probe to run, and no others: resolve and as many of the layers above it as the verdict is to cover. All of them unless given."`
+}
+
+// The families that callers may be confined to (ip_family); anything else is
+// both.
+const (
+	IPv4 = "ipv4"
+	IPv6 = "ipv6"
+)
+
+// Uses reports whether callers of the target use addresses of addr's family.
+func (t *Target) Uses(addr netip.Addr) bool {
+	switch t.IPFamily {
+	case IPv4:
+		return addr.Unmap().Is4()
+	case IPv6:
+		return !addr.Unmap().Is4()
+	}
+	return true
 }
 
 // Runs reports whether the target's configuration asks for a kind of probe.

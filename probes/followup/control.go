@@ -43,7 +43,7 @@ func newControl(sys probes.System, clients func(*probes.Target) (*invoke.Client,
 }
 
 // strangerOf is the control as a target: of the target itself it has what the
-// way out is made of, its resolvers, trust and time.
+// way out is made of, its resolvers, address family, trust and time.
 func strangerOf(t *probes.Target) (*probes.Target, error) {
 	u, err := url.Parse(t.Control.URL)
 	if err != nil {
@@ -62,7 +62,7 @@ func strangerOf(t *probes.Target) (*probes.Target, error) {
 		Name: t.Name, Kind: probes.CustomDomain, Domain: strings.ToLower(u.Hostname()), Via: []probes.Via{probes.ViaDomain},
 		Port: uint16(port), Method: http.MethodGet, Path: u.RequestURI(),
 		Expect:    probes.Expect{Status: t.Control.Status, Body: t.Control.Body},
-		Resolvers: t.Resolvers, Trust: t.Trust, KeyExchange: t.KeyExchange, Timeout: t.Timeout,
+		Resolvers: t.Resolvers, IPFamily: t.IPFamily, Trust: t.Trust, KeyExchange: t.KeyExchange, Timeout: t.Timeout,
 	}, nil
 }
 

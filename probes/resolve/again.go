@@ -20,7 +20,7 @@ const maxAgain = 24
 // have nothing in common are then no fault. Where the endpoint's addresses are
 // configured, they tell, and nothing is asked twice.
 func (p *probe) askAgain(ctx context.Context, local local, obs []probes.Observation) {
-	if len(p.target.Endpoint.Addresses) > 0 || !expectsEndpoint(p.target) || twoRegions(p.target) {
+	if len(configuredOf(p.target)) > 0 || !expectsEndpoint(p.target) || twoRegions(p.target) {
 		return
 	}
 	for range maxAgain {

@@ -84,7 +84,7 @@ func alwaysEnds(seen probes.Evidence, o probes.Observation) bool {
 // the endpoint.
 func worksElsewhere(seen probes.Evidence, o probes.Observation) bool {
 	return slices.ContainsFunc(seen.Of(name), func(p probes.Observation) bool {
-		return p.Name == o.Name && p.Resolver != o.Resolver && p.Outcome == probes.OK && Of(p).Transport != OverHosts
+		return p.Name == o.Name && p.Resolver != o.Resolver && p.Outcome == probes.OK && Of(p).Transport != OverHosts && refutes(p, o)
 	})
 }
 
@@ -133,7 +133,8 @@ func nameCause(seen probes.Evidence, o probes.Observation) (string, probes.Certa
 
 // names counts which names one resolver knows: the endpoint's own, and those
 // of the API except its alias; and whether it knows a record of the public DNS,
-// in which the endpoint's own name is to be found, too.
+// in which the endpoint's own name is to be found, too. A name of which only one
+// type of record was asked for exists, whether or not there is one.
 type names struct {
 	endpointFound, endpointMissing bool
 	apiFound, apiMissing           int
@@ -142,15 +143,16 @@ type names struct {
 
 func (n *names) note(t *probes.Target, o probes.Observation) {
 	found := o.Outcome == probes.OK || o.Outcome == probes.Elsewhere
-	missing := o.Outcome == probes.NoSuchName || o.Outcome == probes.NoAddress
+	exists := found || halfAsked(o)
+	missing := !exists && (o.Outcome == probes.NoSuchName || o.Outcome == probes.NoAddress)
 	if d := Of(o); found && d.Transport != OverHosts {
 		n.publicFound = n.publicFound || o.Via == probes.ViaAlias || len(d.Public) > 0
 	}
 	switch {
 	case o.Name == t.Endpoint.DNSName:
-		n.endpointFound, n.endpointMissing = found, missing
+		n.endpointFound, n.endpointMissing = exists, missing
 	case o.Via == probes.ViaAlias:
-	case found:
+	case exists:
 		n.apiFound++
 	case missing:
 		n.apiMissing++
@@ -161,19 +163,19 @@ func (n *names) note(t *probes.Target, o probes.Observation) {
 func addressCause(seen probes.Evidence, o probes.Observation, d *Detail) (string, probes.Certainty) {
 	t := seen.Target
 	own := ownAddrs(t, seen.Of(name))
-	configured := len(t.Endpoint.Addresses) > 0
+	configured := configuredOf(t)
 	switch {
 	case o.Via == probes.ViaPrivateDNS && onlyPublic(d):
 		return privateDNSOff, certainIf(fromAmazon(o.Addr.Addr()))
 	case outdated(seen) && within(d.Unexpected, own):
 		return addressesOutdated, probes.Likely
-	case !configured && len(own) > 0 && o.Name != t.Endpoint.DNSName:
+	case len(configured) == 0 && len(own) > 0 && o.Name != t.Endpoint.DNSName:
 		if len(d.Matching) > 0 {
 			return namesDisagree, probes.Possible // a cache may keep the shorter one of answers that rotate
 		}
 		return namesDisagree, probes.Likely
 	}
-	return wrongAddresses, certainIf(configured && len(own) > 0 && within(own, sorted(t.Endpoint.Addresses)))
+	return wrongAddresses, certainIf(len(configured) > 0 && len(own) > 0 && within(own, configured))
 }
 
 // onlyPublic reports whether every address of the answer is a public one that

@@ -12,10 +12,15 @@ import (
 // what the DNS says of the endpoint's own name, which AWS keeps; nil if that
 // is unknown.
 func expectedOf(t *probes.Target, obs []probes.Observation) []netip.Addr {
-	if len(t.Endpoint.Addresses) > 0 {
-		return sorted(t.Endpoint.Addresses)
+	if configured := configuredOf(t); len(configured) > 0 {
+		return configured
 	}
 	return ownAddrs(t, obs)
+}
+
+// configuredOf returns those configured addresses that callers use, sorted.
+func configuredOf(t *probes.Target) []netip.Addr {
+	return slices.DeleteFunc(sorted(t.Endpoint.Addresses), func(a netip.Addr) bool { return !t.Uses(a) })
 }
 
 // ownAddrs returns what the DNS says of the endpoint's own name.

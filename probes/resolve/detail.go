@@ -23,6 +23,7 @@ type Detail struct {
 	Answers   []Answer  `json:"answers,omitempty"`
 	Chain     []string  `json:"chain,omitempty"` // the CNAMEs followed, in order
 	Asked     string    `json:"asked,omitempty"` // the full name, if resolv.conf's search list completed it
+	Only      string    `json:"only,omitempty"`  // the type of record asked for, A or AAAA, if it was not both
 	Truncated bool      `json:"truncated,omitempty"`
 	Resent    int       `json:"resent,omitempty"` // questions that had to be sent again
 	Failed    []Failure `json:"failed,omitempty"` // the address family that failed while the other answered
@@ -119,6 +120,9 @@ func (d *Detail) String() string {
 	}
 	if len(d.Unexpected) > 0 {
 		b.WriteString(", " + d.stray())
+	}
+	if d.Only != "" && len(d.Answers) == 0 {
+		fmt.Fprintf(&b, ", asked for %s only", d.Only)
 	}
 	if d.Asked != "" {
 		fmt.Fprintf(&b, ", asked as %s", d.Asked)

@@ -134,7 +134,7 @@ func Explains(seen probes.Evidence, lane probes.Lane) bool {
 // leads to one that only the configuration knows.
 func outdated(seen probes.Evidence) bool {
 	t := seen.Target
-	configured := sorted(t.Endpoint.Addresses)
+	configured := configuredOf(t)
 	own := ownAddrs(t, seen.Of(name))
 	foreign := func(a netip.Addr) bool { return knows(configured, a) && !slices.Contains(configured, a) }
 	if !slices.ContainsFunc(own, foreign) {

@@ -16,6 +16,7 @@ import (
 type lookup struct {
 	from  *sockets
 	name  string
+	only  string // ip_family
 	conf  conf
 	hosts entry
 
@@ -137,17 +138,14 @@ type family struct {
 	outcome probes.Outcome
 }
 
-// askWithin asks one server for both families at once.
+// askWithin asks one server for both families at once, or for the only one.
 func (l *lookup) askWithin(ctx context.Context, share time.Duration, server netip.AddrPort, full string) found {
 	if deadline, ok := ctx.Deadline(); !ok || share < time.Until(deadline) {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, share)
 		defer cancel()
 	}
-	types := []uint16{dns.TypeA, dns.TypeAAAA}
-	if l.conf.noAAAA {
-		types = types[:1]
-	}
+	types := l.types()
 	start := time.Now()
 	questions := make([]*question, len(types))
 	for i, qtype := range types {
@@ -158,7 +156,7 @@ func (l *lookup) askWithin(ctx context.Context, share time.Duration, server neti
 	for i, q := range questions {
 		families[i] = family{q, outcomeOf(q.reply, q.err)}
 	}
-	return combine(families, server, start)
+	return l.confined(types, combine(families, server, start))
 }
 
 // outcomeOf names how one question ended.

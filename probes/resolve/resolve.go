@@ -146,9 +146,9 @@ func (p *probe) Probe(ctx context.Context, _ probes.Evidence, _ *probes.Line) []
 
 // resolve asks one resolver for one name.
 func (p *probe) resolve(ctx context.Context, local local, form probes.Form, resolver string) probes.Observation {
-	l := lookup{from: p.from, name: form.Name}
+	l := lookup{from: p.from, name: form.Name, only: p.target.IPFamily}
 	if resolver == System {
-		l.conf, l.hosts = local.conf, local.hosts.of(form.Name)
+		l.conf, l.hosts = local.conf, used(p.target, local.hosts.of(form.Name))
 	} else {
 		l.conf = direct(netip.MustParseAddrPort(resolver))
 	}

@@ -48,7 +48,7 @@ var Rules = []*probes.Rule{
 		Means: "Questions to the resolver, each sent twice, stayed without reply. Programs that ask it wait for seconds and then report a name error. " +
 			"Either it is down, or UDP port 53 is filtered on the way there or back, or it drops what it has no capacity for.",
 		Fix: "Run `dig @SERVER NAME` from this host. For the VPC's own resolver: `aws ec2 describe-vpc-attribute --vpc-id VPC --attribute enableDnsSupport` must say true, " +
-			"and a network interface may send it no more than 1024 packets a second. For a resolver of yours or a Route 53 Resolver endpoint: allow UDP and TCP 53 " +
+			"and a network interface may send it no more than 1024 packets a second (`ip_family: ipv4` halves what this agent sends). For a resolver of yours or a Route 53 Resolver endpoint: allow UDP and TCP 53 " +
 			"from this host in its security group, in the network ACLs of both subnets and in the routes.",
 		Source: "RFC 1035, 4.2.1; " + docPPS,
 	}),
@@ -128,11 +128,13 @@ var Rules = []*probes.Rule{
 	}),
 	attributed(probes.Rule{
 		ID:    nameWithoutAddress,
-		Title: "The name exists, but has no address",
-		Means: "The resolver knows the name but has neither an A nor an AAAA record for it: the record is of another type, or it is an alias for something without an address. " +
+		Title: "The name exists, but the answer has no address",
+		Means: "The resolver knows the name but has no record of the types that were asked for: A and AAAA, or only one of them if the target's ip_family or no-aaaa in resolv.conf says so (noted below; there may be records of the other type then). " +
+			"The record is of another type, or it is an alias for something without such an address. " +
 			"The endpoint's own name and the alias have private addresses in the public DNS, which resolvers outside AWS take out of answers where they protect against DNS rebinding.",
-		Fix:    "Ask another resolver (`dig @SERVER NAME`). If that one knows the addresses, exempt amazonaws.com from the rebinding protection: dnsmasq `rebind-domain-ok=/amazonaws.com/`, Unbound `private-domain: \"amazonaws.com\"`. Otherwise see which records there are: `aws route53 list-resource-record-sets --hosted-zone-id ZONE --start-record-name NAME --max-items 5`. A private custom domain needs an alias record of type A (and AAAA) for the endpoint's own name.",
-		Source: "RFC 2308, 2.2 (NODATA); dnsmasq(8), stop-dns-rebind; unbound.conf(5), private-address; API Gateway Developer Guide, apigateway-private-custom-domains",
+		Fix: "Ask another resolver (`dig @SERVER NAME`). If that one knows the addresses, exempt amazonaws.com from the rebinding protection: dnsmasq `rebind-domain-ok=/amazonaws.com/`, Unbound `private-domain: \"amazonaws.com\"`. Otherwise see which records there are: `aws route53 list-resource-record-sets --hosted-zone-id ZONE --start-record-name NAME --max-items 5`. A private custom domain needs an alias record of type A (and AAAA) for the endpoint's own name. " +
+			"If only one type was asked for: correct ip_family, if callers use the other, too (`dig @SERVER NAME AAAA`); if they do not, the endpoint needs addresses and records of that type: `aws ec2 modify-vpc-endpoint --vpc-endpoint-id VPCE --ip-address-type dualstack --dns-options DnsRecordIpType=dualstack`.",
+		Source: "RFC 2308, 2.2 (NODATA); dnsmasq(8), stop-dns-rebind; unbound.conf(5), private-address; API Gateway Developer Guide, apigateway-private-custom-domains; Amazon EC2 API Reference, ModifyVpcEndpoint",
 	}),
 	attributed(probes.Rule{
 		ID:     aliasNotAssociated,
@@ -252,6 +254,7 @@ func sayAll(seen probes.Evidence, because []probes.Observation) []string {
 	for _, o := range because {
 		notes = append(notes, fmt.Sprintf("%s at resolver %s: %v", o.Name, o.Resolver, Of(o)))
 	}
+	notes = append(notes, sayHalfAsked(seen.Target, because)...)
 	if expected := Expected(seen); len(expected) > 0 && slices.ContainsFunc(because, leadsElsewhere) {
 		notes = append(notes, "the endpoint's addresses: "+list(expected))
 	}

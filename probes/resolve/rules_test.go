@@ -335,7 +335,7 @@ var wrongID = dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
 })
 
 func TestEveryStateYieldsExactlyItsFindings(t *testing.T) {
-	for _, s := range scenarios {
+	for _, s := range slices.Concat(scenarios, familyScenarios) {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
 			w := world{target: orders(), resolvers: s.at, hosts: s.hosts, conf: s.conf}

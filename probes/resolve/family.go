@@ -1,0 +1,79 @@
+package resolve
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/miekg/dns"
+
+	"vpcprobe/probes"
+)
+
+// types returns the types of record to ask for: those of the addresses that
+// callers use. What ip_family says outweighs resolv.conf's no-aaaa, which is
+// about all programs of the machine, and this target's callers may be others.
+func (l *lookup) types() []uint16 {
+	switch {
+	case l.only == probes.IPv6:
+		return []uint16{dns.TypeAAAA}
+	case l.only == probes.IPv4, l.conf.noAAAA:
+		return []uint16{dns.TypeA}
+	}
+	return []uint16{dns.TypeA, dns.TypeAAAA}
+}
+
+// confined notes of an answer that only one type was asked for. If it is empty,
+// nothing is known of the other.
+func (l *lookup) confined(types []uint16, f found) found {
+	if len(types) > 1 {
+		return f
+	}
+	f.detail.Only = dns.TypeToString[types[0]]
+	if f.outcome == probes.NoAddress {
+		f.err = fmt.Errorf("%s knows the name, but no %s record of it; others were not asked for, since %s", f.server, f.detail.Only, confinement(l.only))
+	}
+	return f
+}
+
+// confinement says why only one type of record is asked for.
+func confinement(family string) string {
+	if family == probes.IPv4 || family == probes.IPv6 {
+		return "ip_family is " + family
+	}
+	return "resolv.conf says no-aaaa"
+}
+
+// used is an entry of the hosts file without the addresses that callers do not
+// use. If none is left, it says nothing of the name, and the DNS answers.
+func used(t *probes.Target, e entry) entry {
+	e.addrs = slices.DeleteFunc(slices.Clone(e.addrs), func(a netip.Addr) bool { return !t.Uses(a) })
+	return e
+}
+
+// halfAsked reports whether a name has no address as far as it was asked for,
+// while it may have addresses of the other family.
+func halfAsked(o probes.Observation) bool {
+	d := Of(o)
+	return d != nil && d.Only != "" && o.Outcome == probes.NoAddress
+}
+
+// refutes reports whether the answer p has what the lookup o of the same name
+// did not find. An address of a family that o did not ask for is no news.
+func refutes(p, o probes.Observation) bool {
+	return !halfAsked(o) || slices.ContainsFunc(Of(p).Addrs(), func(a netip.Addr) bool { return a.Is4() == (Of(o).Only == "A") })
+}
+
+// sayHalfAsked says what was not asked for, and why, of lookups that found no
+// address.
+func sayHalfAsked(t *probes.Target, because []probes.Observation) []string {
+	i := slices.IndexFunc(because, halfAsked)
+	if i < 0 {
+		return nil
+	}
+	only, other := "A", "AAAA"
+	if Of(because[i]).Only == other {
+		only, other = other, only
+	}
+	return []string{fmt.Sprintf("only %s records were asked for, since %s: whether there are %s records is unknown", only, confinement(t.IPFamily), other)}
+}
