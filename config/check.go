@@ -69,6 +69,7 @@ func (d *decoder) checkTarget(t *probes.Target, path string) {
 	d.checkPair(path, "client_certificate", "certificate", "key")
 	d.checkTwice(join(path, "resolvers"), len(t.Resolvers), func(i int) any { return t.Resolvers[i] })
 	d.checkTwice(join(path, "endpoint.addresses"), len(t.Endpoint.Addresses), func(i int) any { return t.Endpoint.Addresses[i] })
+	d.checkFamily(t, path)
 	if t.Sign && !d.given(join(path, "region")) {
 		d.complain(join(path, "region"), "is missing: a signature names the region (an example: eu-west-1)")
 	}
@@ -244,6 +245,15 @@ func (d *decoder) checkKinds(t *probes.Target, path string) {
 		d.complain(at, "goes with no expect.finding: whether a caller is refused shows when all kinds have run")
 	}
 	d.checkTwice(at, len(t.Kinds), func(i int) any { return t.Kinds[i] })
+}
+
+// checkFamily asks for addresses that callers use.
+func (d *decoder) checkFamily(t *probes.Target, path string) {
+	for i, addr := range t.Endpoint.Addresses {
+		if at := index(join(path, "endpoint.addresses"), i); !t.Uses(addr) && !d.wrong[at] {
+			d.complain(at, "%v is not an address that callers use, since ip_family is %s: leave it out, or write ip_family: both in this target", addr, t.IPFamily)
+		}
+	}
 }
 
 func (d *decoder) checkRecognize(t *probes.Target, path string) {

@@ -82,6 +82,18 @@ func TestChecks(t *testing.T) {
 				`config.yaml:7:36: targets[0].endpoint.addresses[1]: "fe80::1%eth0" has a zone, which an endpoint's address never has`,
 				`config.yaml:7:60: targets[0].endpoint.addresses[3]: 10.0.0.1 is listed twice`,
 				`config.yaml:7:79: targets[0].endpoint.addresses[4]: "010.0.0.1" is not an IP address (an example: 10.0.1.17)`}},
+		"address families": {
+			"ip_family: ipv4\n" + target + "    endpoint: {addresses: [10.0.1.17, fd00::1, 10.0.0, \"::ffff:10.0.1.18\"]}\n" +
+				"  - {name: a, kind: custom-domain, domain: x, ip_family: ipv6, endpoint: {addresses: [fd00::1, 10.0.1.17]}}\n" +
+				"  - {name: b, kind: custom-domain, domain: x, ip_family: both, endpoint: {addresses: [fd00::1, 10.0.1.17]}}\n" +
+				"  - {name: c, kind: custom-domain, domain: x, ip_family: v4, endpoint: {addresses: [fd00::1, 10.0.1.17]}}\n" +
+				"  - {name: d, kind: custom-domain, domain: x, ip_family: 4}\n",
+			[]string{
+				`config.yaml:8:39: targets[0].endpoint.addresses[1]: fd00::1 is not an address that callers use, since ip_family is ipv4: leave it out, or write ip_family: both in this target`,
+				`config.yaml:8:48: targets[0].endpoint.addresses[2]: "10.0.0" is not an IP address (an example: 10.0.1.17)`,
+				`config.yaml:9:96: targets[1].endpoint.addresses[1]: 10.0.1.17 is not an address that callers use, since ip_family is ipv6: leave it out, or write ip_family: both in this target`,
+				`config.yaml:11:58: targets[3].ip_family: "v4" is not one of both, ipv4, ipv6`,
+				`config.yaml:12:58: targets[4].ip_family: "4" is not one of both, ipv4, ipv6`}},
 		"resolvers": {
 			target + `    resolvers: [system, dns.example, 10.0.0.2:0, 10.0.0.2, "10.0.0.2:53", "System"]`,
 			[]string{
@@ -259,7 +271,7 @@ func TestChecks(t *testing.T) {
 				`config.yaml:8:5: targets[0].listen: unknown key here (it belongs at the top level)`,
 				`config.yaml:9:5: targets[0].hostname: unknown key (did you mean "domain"?)`,
 				`config.yaml:10:5: targets[0].ca_file: unknown key here (it belongs in targets[].trust)`,
-				`config.yaml:11:5: targets[0].qqq: unknown key (one of name, kind, api, region, dns_suffix, domain, stage, path, method, via, endpoint, resolvers, port, sign, profile, api_key, headers, body, expect, recognize, follow_up, control, key_exchange, trust, client_certificate, every, while_failing, timeout, pace, kinds)`}},
+				`config.yaml:11:5: targets[0].qqq: unknown key (one of name, kind, api, region, dns_suffix, domain, stage, path, method, via, endpoint, resolvers, ip_family, port, sign, profile, api_key, headers, body, expect, recognize, follow_up, control, key_exchange, trust, client_certificate, every, while_failing, timeout, pace, kinds)`}},
 		"nothing": {
 			"# nothing\n", []string{`config.yaml:1:1: targets: is missing: the file is empty ('vpcprobe config init' prints one to start from)`}},
 		"no targets": {

@@ -19,6 +19,7 @@ func (d *decoder) inherit(c *Config) {
 		inherited(d, path, "every", &t.Every, c.Every)
 		inherited(d, path, "timeout", &t.Timeout, c.Timeout)
 		inherited(d, path, "follow_up", &t.FollowUp, c.FollowUp)
+		inherited(d, path, "ip_family", &t.IPFamily, c.IPFamily)
 		d.inheritFailing(t, c, path)
 		d.inheritPace(t, c, path)
 		if !d.given(join(path, "via")) {

@@ -83,13 +83,13 @@ func TestDefaults(t *testing.T) {
 	got := load(t, target).Config
 	want := Config{
 		Listen: "127.0.0.1:9643", HealthListen: "127.0.0.1:9644", Every: 30 * time.Second, WhileFailing: 30 * time.Second, Timeout: 5 * time.Second,
-		FollowUp: true, Concurrency: 256,
+		FollowUp: true, IPFamily: "both", Concurrency: 256,
 		Metrics: Metrics{OTLP: OTLP{Every: time.Minute}},
 		Log:     Log{Level: "info", Format: "text"}, Reload: Reload{Every: 10 * time.Second},
 		Targets: []*probes.Target{{
 			Name: "orders", Kind: probes.PrivateAPI, API: "a1b2c3d4e5", Region: "eu-west-1", Stage: "prod",
 			Path: "/health", Method: "GET", Via: []probes.Via{probes.ViaPrivateDNS}, Resolvers: []string{"system"},
-			Port: 443, FollowUp: true, KeyExchange: "classical",
+			IPFamily: "both", Port: 443, FollowUp: true, KeyExchange: "classical",
 			Every: 30 * time.Second, WhileFailing: 30 * time.Second, Timeout: 5 * time.Second,
 		}},
 	}
@@ -106,6 +106,7 @@ while_failing: 2s
 timeout: 1500ms
 pace: {trace: 5m}
 follow_up: false
+ip_family: ipv6
 concurrency: 7
 metrics: {native_histograms: true, emf: true}
 log: {level: debug, format: json}
@@ -122,6 +123,7 @@ targets:
     via: [domain]
     endpoint: {id: vpce-0a1b2c3d, dns_name: vpce-0a1b2c3d-x.execute-api.cn-north-1.vpce.amazonaws.com.cn, addresses: [10.0.1.17, "::ffff:10.0.1.18", fd00::1]}
     resolvers: [system, 10.0.0.2, "[fd00::2]:5353", fd00::2]
+    ip_family: both
     port: 8443
     sign: true
     profile: probe
@@ -144,7 +146,7 @@ targets:
 	folder := filepath.Dir(l.Origins["listen"].File)
 	want := Config{
 		Listen: "0.0.0.0:9000", HealthListen: "127.0.0.1:9644", Every: time.Minute, WhileFailing: 2 * time.Second, Timeout: 1500 * time.Millisecond,
-		Pace: map[string]time.Duration{"trace": 5 * time.Minute}, Concurrency: 7,
+		Pace: map[string]time.Duration{"trace": 5 * time.Minute}, IPFamily: "ipv6", Concurrency: 7,
 		Metrics: Metrics{NativeHistograms: true, EMF: true, OTLP: OTLP{Every: time.Minute}}, Log: Log{Level: "debug", Format: "json"},
 		Reload: Reload{Every: time.Second, HTTP: true}, WebConfigFile: folder + "/web.yaml",
 		Targets: []*probes.Target{{
@@ -155,7 +157,7 @@ targets:
 				Addresses: []netip.Addr{netip.MustParseAddr("10.0.1.17"), netip.MustParseAddr("10.0.1.18"), netip.MustParseAddr("fd00::1")},
 			},
 			Resolvers: []string{"system", "10.0.0.2:53", "[fd00::2]:5353", "[fd00::2]:53"},
-			Port:      8443, Sign: true, Profile: "probe", APIKey: probes.Secret{Env: "KEY"},
+			IPFamily:  "both", Port: 8443, Sign: true, Profile: "probe", APIKey: probes.Secret{Env: "KEY"},
 			Headers:   []probes.Header{{Name: "X-Tenant", Value: "a: b"}, {Name: "X-Token", Secret: probes.Secret{File: folder + "/token"}}},
 			Body:      "{\"n\": 1}\n",
 			Expect:    probes.Expect{Status: []int{200, 204}, Body: "^ok", JSON: []probes.Equals{{Path: "a.0", Value: "01"}}},
@@ -179,22 +181,24 @@ while_failing: 4s
 timeout: 2s
 pace: {trace: 5m, invoke: 1m}
 follow_up: false
+ip_family: ipv4
 targets:
   - {name: a, kind: custom-domain, domain: a.example}
-  - {name: b, kind: custom-domain, domain: b.example, every: 1s, timeout: 1s, follow_up: true, pace: {trace: 1m}}
-  - {name: c, kind: custom-domain, domain: c.example, while_failing: 1s, follow_up: false}
+  - {name: b, kind: custom-domain, domain: b.example, every: 1s, timeout: 1s, follow_up: true, ip_family: both, pace: {trace: 1m}}
+  - {name: c, kind: custom-domain, domain: c.example, while_failing: 1s, follow_up: false, ip_family: ipv6}
 `)
 	type inherits struct {
 		Every, WhileFailing, Timeout, Trace, Invoke time.Duration
 		FollowUp                                    bool
+		IPFamily                                    string
 	}
 	want := []inherits{
-		{20 * time.Second, 4 * time.Second, 2 * time.Second, 5 * time.Minute, time.Minute, false},
-		{time.Second, time.Second, time.Second, time.Minute, time.Minute, true}, // never less often while failing
-		{20 * time.Second, time.Second, 2 * time.Second, 5 * time.Minute, time.Minute, false},
+		{20 * time.Second, 4 * time.Second, 2 * time.Second, 5 * time.Minute, time.Minute, false, "ipv4"},
+		{time.Second, time.Second, time.Second, time.Minute, time.Minute, true, "both"}, // never less often while failing
+		{20 * time.Second, time.Second, 2 * time.Second, 5 * time.Minute, time.Minute, false, "ipv6"},
 	}
 	for i, c := range l.Targets {
-		got := inherits{c.Every, c.WhileFailing, c.Timeout, c.Pace["trace"], c.Pace["invoke"], c.FollowUp}
+		got := inherits{c.Every, c.WhileFailing, c.Timeout, c.Pace["trace"], c.Pace["invoke"], c.FollowUp, c.IPFamily}
 		if got != want[i] {
 			t.Errorf("%s: got %v, want %v", c.Name, got, want[i])
 		}

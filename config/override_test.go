@@ -54,7 +54,7 @@ func TestTargetsOutweighTheEnvironment(t *testing.T) {
 
 func TestEveryScalarHasAVariable(t *testing.T) {
 	l := load(t, target,
-		"VPCPROBE_LISTEN=:1", "VPCPROBE_EVERY=2s", "VPCPROBE_WHILE_FAILING=1s", "VPCPROBE_TIMEOUT=3s", "VPCPROBE_FOLLOW_UP=false",
+		"VPCPROBE_LISTEN=:1", "VPCPROBE_EVERY=2s", "VPCPROBE_WHILE_FAILING=1s", "VPCPROBE_TIMEOUT=3s", "VPCPROBE_FOLLOW_UP=false", "VPCPROBE_IP_FAMILY=ipv6",
 		"VPCPROBE_CONCURRENCY=4", "VPCPROBE_METRICS_NATIVE_HISTOGRAMS=true", "VPCPROBE_METRICS_EMF=true", "VPCPROBE_LOG_LEVEL=error",
 		"VPCPROBE_LOG_FORMAT=json", "VPCPROBE_RELOAD_EVERY=5s", "VPCPROBE_RELOAD_HTTP=true", "VPCPROBE_WEB_CONFIG_FILE=web.yaml",
 		"VPCPROBE_HEALTH_LISTEN=off", "VPCPROBE_METRICS_OTLP_ENDPOINT=http://127.0.0.1:4318", "VPCPROBE_METRICS_OTLP_EVERY=9s")
@@ -63,7 +63,7 @@ func TestEveryScalarHasAVariable(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Config{
-		Listen: ":1", HealthListen: "off", Every: 2 * time.Second, WhileFailing: time.Second, Timeout: 3 * time.Second, Concurrency: 4,
+		Listen: ":1", HealthListen: "off", Every: 2 * time.Second, WhileFailing: time.Second, Timeout: 3 * time.Second, IPFamily: "ipv6", Concurrency: 4,
 		Metrics: Metrics{NativeHistograms: true, EMF: true, OTLP: OTLP{"http://127.0.0.1:4318", 9 * time.Second}}, Log: Log{"error", "json"}, Reload: Reload{5 * time.Second, true},
 		WebConfigFile: filepath.Join(here, "web.yaml"), // as a shell understands it, not as the file does
 		Targets:       l.Targets,

@@ -48,6 +48,7 @@ timeout: 5s # default
 pace:
   trace: 1h30m # config.yaml:3:15
 follow_up: true # default
+ip_family: both # default
 concurrency: 256 # default
 metrics:
   native_histograms: false # default
@@ -70,6 +71,7 @@ targets:
       - domain # default
     resolvers:
       - system # default
+    ip_family: both # default (ip_family)
     port: 443 # default
     sign: false # default
     api_key:

@@ -26,7 +26,7 @@ this page.
 - **Environment and flags** override the file: a flag outweighs the environment, the environment the file, the file the
   defaults. A variable that begins with ` + "`VPCPROBE_`" + ` and means nothing is a mistake, unless the file mentions it. The
   variables that Kubernetes sets for a service called vpcprobe are ignored, and so are empty ones.
-- **Targets inherit** every, timeout, while_failing, pace and follow_up from the top level. A target's own value wins.
+- **Targets inherit** every, timeout, while_failing, pace, follow_up and ip_family from the top level. A target's own value wins.
 `
 
 // Reference returns docs/configuration.md: every key there is, from the same

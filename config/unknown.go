@@ -86,7 +86,7 @@ func otherName(key string) string {
 		"interval": "every", "frequency": "every", "period": "every", "scrape_interval": "every",
 		"url": "domain", "host": "domain", "hostname": "domain", "host_name": "domain", "domain_name": "domain",
 		"rest_api_id": "api", "id": "api", "vpce": "endpoint", "vpc_endpoint": "endpoint",
-		"nameservers": "resolvers", "dns_servers": "resolvers",
+		"nameservers": "resolvers", "dns_servers": "resolvers", "ip_protocol": "ip_family", "preferred_ip_protocol": "ip_family",
 		"tls": "client_certificate", "mtls": "client_certificate", "cert": "certificate", "cert_file": "certificate",
 		"key_file": "key", "ca": "ca_file", "cafile": "ca_file", "listen_address": "listen",
 		"verb": "method", "uri": "path", "status_code": "status", "sigv4": "sign",
