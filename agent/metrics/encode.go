@@ -152,7 +152,8 @@ type encoder struct {
 	w       io.Writer
 	text    []byte // not yet written
 	gzip    *gzip.Writer
-	bounds  map[bool][]string // the labels le of a histogram, by whether open
+	bounds  map[bool][]string // how the lines of a histogram's buckets go on, by whether open
+	labels  []byte            // of a histogram
 }
 
 // chunk is how much text is written at once, in bytes: a quarter of it would
@@ -167,11 +168,12 @@ func newEncoder() *encoder {
 	}
 }
 
-// bounds are the labels of a histogram's buckets. Half of all lines has one.
+// bounds are what the lines of a histogram's buckets have after the labels of
+// its sample. Half of all lines has one.
 func bounds(open bool) []string {
 	var labels []string
 	for _, le := range append(buckets[:], math.Inf(1)) {
-		labels = append(labels, string(append(appendFloat([]byte(`,le="`), le, open), '"')))
+		labels = append(labels, string(append(appendFloat([]byte(`",le="`), le, open), `"} `...)))
 	}
 	return labels
 }
@@ -244,9 +246,10 @@ func (e *encoder) write(f *family, states []*state) {
 				e.histogram(f, i)
 				continue
 			}
-			e.text = append(e.text, f.name...)
-			e.labels(f, i)
-			e.end(len(f.labels) > 0, v, e.open)
+			text := append(e.text, f.name...)
+			text = f.appendLabels(text, e.samples.at(i))
+			text = append(text, f.end...)
+			e.text = appendNumber(text, v, e.open)
 		}
 		e.relieve()
 	}
@@ -265,75 +268,61 @@ func (e *encoder) heading(f *family) {
 // histogram writes the lines of a histogram. In OpenMetrics its counts are
 // integers; all other numbers are not.
 func (e *encoder) histogram(f *family, i int) {
-	at := len(e.text)
-	e.labels(f, i)
-	labels := slices.Clone(e.text[at:])
-	e.text = e.text[:at]
-	line := func(suffix, le string, v float64, dotted bool) {
-		e.text = append(e.text, f.name...)
-		e.text = append(e.text, suffix...)
-		e.text = append(e.text, labels...)
-		e.text = append(e.text, le...)
-		e.end(true, v, dotted)
+	e.labels = f.appendLabels(e.labels[:0], e.samples.at(i))
+	text := e.text
+	line := func(suffix, end string, v float64, dotted bool) {
+		text = append(text, f.name...)
+		text = append(text, suffix...)
+		text = append(text, e.labels...)
+		text = append(text, end...)
+		text = appendNumber(text, v, dotted)
 	}
 	var n uint64
-	bounds := e.bounds[e.open]
+	ends := e.bounds[e.open]
 	for j, count := range e.samples.buckets {
 		n += uint64(count)
-		line("_bucket", bounds[j], float64(n), false)
+		line("_bucket", ends[j], float64(n), false)
 	}
-	line("_sum", "", e.samples.sum, e.open)
-	line("_count", "", float64(n), false)
+	line("_sum", f.end, e.samples.sum, e.open)
+	line("_count", f.end, float64(n), false)
+	e.text = text
 }
 
-// labels writes the labels of a sample in the order of their names, as
-// client_golang does, up to the brace that closes them.
-func (e *encoder) labels(f *family, i int) {
-	values := e.samples.at(i)
+// appendLabels appends the labels of a sample in the order of their names, as
+// client_golang does, up to the last one's value.
+func (f *family) appendLabels(text []byte, values []string) []byte {
 	for n, j := range f.sorted {
-		e.text = append(e.text, f.leads[n]...)
-		e.text = appendValue(e.text, values[j])
-		e.text = append(e.text, '"')
+		text = append(text, f.leads[n]...)
+		text = appendValue(text, values[j])
 	}
-}
-
-// end writes the rest of a line.
-func (e *encoder) end(labeled bool, v float64, dotted bool) {
-	if labeled {
-		e.text = append(e.text, '}')
-	}
-	e.text = append(e.text, ' ')
-	e.text = appendFloat(e.text, v, dotted)
-	e.text = append(e.text, '\n')
+	return text
 }
 
 // appendValue appends the value of a label. Nearly all are plain ASCII.
 func appendValue(text []byte, value string) []byte {
 	for i := range len(value) {
-		if c := value[i]; c >= utf8.RuneSelf || c == '\\' || c == '"' || c == '\n' {
+		if c := value[i]; c >= utf8.RuneSelf || c == '\\' || c <= '"' && (c == '"' || c == '\n') {
 			return append(text, escape(valid(value), true)...)
 		}
 	}
 	return append(text, value...)
 }
 
+// appendNumber appends what ends a line.
+func appendNumber(text []byte, v float64, dotted bool) []byte {
+	return append(appendFloat(text, v, dotted), '\n')
+}
+
 // appendFloat appends a number; dotted asks for a form that cannot be taken
 // for an integer.
 func appendFloat(text []byte, v float64, dotted bool) []byte {
 	at := len(text)
-	switch {
-	case v == math.Trunc(v) && math.Abs(v) < 1e6: // the same as 'g' gives, faster
-		text = strconv.AppendInt(text, int64(v), 10)
-	case math.IsNaN(v):
-		return append(text, "NaN"...)
-	case math.IsInf(v, 1):
-		return append(text, "+Inf"...)
-	case math.IsInf(v, -1):
-		return append(text, "-Inf"...)
-	default:
+	if n := int64(v); float64(n) == v && -1e6 < n && n < 1e6 { // the same as 'g' gives, faster
+		text = strconv.AppendInt(text, n, 10)
+	} else {
 		text = strconv.AppendFloat(text, v, 'g', -1, 64)
 	}
-	if dotted && !bytes.ContainsAny(text[at:], "e.") {
+	if dotted && !bytes.ContainsAny(text[at:], "e.IN") {
 		text = append(text, '.', '0')
 	}
 	return text

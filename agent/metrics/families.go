@@ -33,6 +33,7 @@ type family struct {
 	labels []string
 	sorted []int    // the positions of labels in the order of their names
 	leads  []string // what is written before their values, in that order
+	end    string   // what is written after them
 	kinds  []string // the kinds whose declaration it is, if any
 
 	ofTarget func(*state, *samples)
@@ -60,12 +61,14 @@ func (m *Metrics) allFamilies() []*family {
 			f.sorted = append(f.sorted, i)
 		}
 		slices.SortFunc(f.sorted, func(i, j int) int { return strings.Compare(f.labels[i], f.labels[j]) })
+		f.end = " "
 		for n, i := range f.sorted {
-			lead := ","
+			lead := `",`
 			if n == 0 {
 				lead = "{"
 			}
 			f.leads = append(f.leads, lead+f.labels[i]+`="`)
+			f.end = `"} `
 		}
 	}
 	return families
