@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -16,8 +17,8 @@ import (
 )
 
 // samples are those of one family and one target. They are collected before
-// they are written, so that a slow reader holds no lock, and so that two
-// readings with the same labels become one: they must never fail a scrape.
+// they are rendered, so that two readings with the same labels become one: they
+// must never fail a scrape.
 type samples struct {
 	width  int // labels of a sample
 	labels []string
@@ -152,18 +153,21 @@ type encoder struct {
 	w       io.Writer
 	text    []byte // not yet written
 	gzip    *gzip.Writer
-	bounds  map[bool][]string // how the lines of a histogram's buckets go on, by whether open
-	labels  []byte            // of a histogram
+
+	recording *sync.RWMutex     // of the metrics
+	bounds    map[bool][]string // how the lines of a histogram's buckets go on, by whether open
+	labels    []byte            // of a histogram
 }
 
 // chunk is how much text is written at once, in bytes: a quarter of it would
 // cost a fifth more CPU time, most of it in the kernel.
 const chunk = 128 << 10
 
-func newEncoder() *encoder {
+func newEncoder(recording *sync.RWMutex) *encoder {
 	z, _ := gzip.NewWriterLevel(nil, gzip.BestSpeed) // this level is known to exist
 	return &encoder{
-		samples: samples{addresses: addresses{}}, text: make([]byte, 0, chunk+chunk/4), gzip: z,
+		recording: recording,
+		samples:   samples{addresses: addresses{}}, text: make([]byte, 0, chunk+chunk/4), gzip: z,
 		bounds: map[bool][]string{false: bounds(false), true: bounds(true)},
 	}
 }
@@ -204,17 +208,34 @@ func (e *encoder) flush() {
 	e.text = e.text[:0]
 }
 
-// collect collects the samples of a family and a target, or of the agent if
-// there is no target.
-func (e *encoder) collect(f *family, s *state) {
-	e.samples.reset(len(f.labels))
-	if s == nil {
+// batch is of how many targets rounds cannot be recorded while a family of
+// theirs is collected. A lock for each target would cost a scrape some percent
+// of its CPU time.
+const batch = 16
+
+// collect collects the samples of a family and each target, or of the agent,
+// and calls use each time.
+func (e *encoder) collect(f *family, states []*state, use func()) {
+	if f.ofAgent != nil {
+		e.samples.reset(len(f.labels))
 		f.ofAgent(&e.samples)
+		use()
 		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	f.ofTarget(s, &e.samples)
+	for part := range slices.Chunk(states, batch) {
+		e.collectPart(f, part, use)
+		e.relieve()
+	}
+}
+
+func (e *encoder) collectPart(f *family, states []*state, use func()) {
+	e.recording.RLock()
+	defer e.recording.RUnlock()
+	for _, s := range states {
+		e.samples.reset(len(f.labels))
+		f.ofTarget(s, &e.samples)
+		use()
+	}
 }
 
 // valid is text that is fit for a label.
@@ -228,20 +249,13 @@ func valid(text string) string {
 // write renders a family as text. A family without samples has no heading
 // either.
 func (e *encoder) write(f *family, states []*state) {
-	if f.ofAgent != nil {
-		states = []*state{nil}
-	}
 	headed := false
-	for _, s := range states {
-		e.collect(f, s)
-		if len(e.samples.values) == 0 {
-			continue
-		}
-		if !headed {
-			e.heading(f)
-			headed = true
-		}
+	e.collect(f, states, func() {
 		for i, v := range e.samples.values {
+			if !headed {
+				e.heading(f)
+				headed = true
+			}
 			if f.typ == histogram {
 				e.histogram(f, i)
 				continue
@@ -251,8 +265,7 @@ func (e *encoder) write(f *family, states []*state) {
 			text = append(text, f.end...)
 			e.text = appendNumber(text, v, e.open)
 		}
-		e.relieve()
-	}
+	})
 }
 
 func (e *encoder) heading(f *family) {
@@ -330,6 +343,13 @@ func appendFloat(text []byte, v float64, dotted bool) []byte {
 
 // escape escapes the text of a help line, or, with quotes, that of a label.
 func escape(text string, quotes bool) string {
+	special := "\\\n"
+	if quotes {
+		special = "\\\n\""
+	}
+	if !strings.ContainsAny(text, special) {
+		return text
+	}
 	replacer := strings.NewReplacer(`\`, `\\`, "\n", `\n`)
 	if quotes {
 		replacer = strings.NewReplacer(`\`, `\\`, "\n", `\n`, `"`, `\"`)

@@ -45,6 +45,8 @@ type Metrics struct {
 	registry registry
 	encoders sync.Pool
 
+	recording sync.RWMutex // guards what is in the states
+
 	mu         sync.Mutex
 	states     map[string]*state // by target
 	sorted     []*state          // the same by name; nil if it must be made anew
@@ -59,7 +61,7 @@ func New(kinds []probes.Kind, o Options) *Metrics {
 		reloadOK: true, reloadedAt: time.Now(), states: map[string]*state{},
 	}
 	m.families = m.allFamilies()
-	m.encoders.New = func() any { return newEncoder() }
+	m.encoders.New = func() any { return newEncoder(&m.recording) }
 	return m
 }
 
@@ -75,7 +77,7 @@ func (m *Metrics) Reloaded(ok bool) {
 
 // Record implements [agent.Sink].
 func (m *Metrics) Record(r agent.Round) {
-	m.state(r.Evidence.Target).record(m.kinds, r)
+	m.record(r)
 	for _, o := range r.Fresh {
 		if !m.timed(o) {
 			continue
@@ -84,6 +86,13 @@ func (m *Metrics) Record(r agent.Round) {
 			m.registry.observe(r.Evidence.Target.Name, p)
 		}
 	}
+}
+
+func (m *Metrics) record(r agent.Round) {
+	s := m.state(r.Evidence.Target)
+	m.recording.Lock()
+	defer m.recording.Unlock()
+	s.record(m.kinds, r)
 }
 
 // Forget implements [agent.Forgetter].

@@ -75,7 +75,7 @@ func (m *Metrics) binary() http.Handler {
 // Gather implements [prometheus.Gatherer].
 func (m *Metrics) Gather() ([]*dto.MetricFamily, error) {
 	families, err := m.registry.Gather()
-	e := newEncoder()
+	e := newEncoder(&m.recording)
 	states := m.all()
 	for _, f := range m.shown(states) {
 		if g := e.gather(f, states); len(g.Metric) > 0 {
@@ -102,7 +102,7 @@ func (m *Metrics) GatherParts() iter.Seq2[*dto.MetricFamily, error] {
 		if err != nil && !yield(nil, err) {
 			return
 		}
-		e := newEncoder()
+		e := newEncoder(&m.recording)
 		states := m.all()
 		for _, f := range m.shown(states) {
 			parts := slices.Chunk(states, gathered)
@@ -124,15 +124,11 @@ func (e *encoder) gather(f *family, states []*state) *dto.MetricFamily {
 		Name: new(f.name), Help: new(f.help),
 		Type: new([...]dto.MetricType{dto.MetricType_GAUGE, dto.MetricType_COUNTER, dto.MetricType_HISTOGRAM}[f.typ]),
 	}
-	if f.ofAgent != nil {
-		states = []*state{nil}
-	}
-	for _, s := range states {
-		e.collect(f, s)
+	e.collect(f, states, func() {
 		for i := range e.samples.values {
 			g.Metric = append(g.Metric, e.metric(f, i))
 		}
-	}
+	})
 	return g
 }
 

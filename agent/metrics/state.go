@@ -3,7 +3,6 @@ package metrics
 import (
 	"net/netip"
 	"slices"
-	"sync"
 	"time"
 
 	"vpcprobe/agent"
@@ -48,7 +47,6 @@ func resultOf(o probes.Outcome) result {
 type state struct {
 	target string
 
-	mu          sync.Mutex
 	evidence    probes.Evidence // with findings and verdict that of the latest round
 	findings    []probes.Finding
 	verdict     agent.Verdict
@@ -110,8 +108,6 @@ type cleared struct {
 
 // record takes over a round.
 func (s *state) record(kinds []probes.Kind, r agent.Round) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.clear(r)
 	s.evidence, s.findings, s.verdict = r.Evidence, r.Findings, r.Verdict
 	s.lastRun = r.Started.Add(r.Took).UnixMilli()
