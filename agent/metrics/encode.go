@@ -332,6 +332,8 @@ func appendFloat(text []byte, v float64, dotted bool) []byte {
 	at := len(text)
 	if n := int64(v); float64(n) == v && -1e6 < n && n < 1e6 { // the same as 'g' gives, faster
 		text = strconv.AppendInt(text, n, 10)
+	} else if n := int64(v*1e9 + 0.5); 0 < n && n < 1e15 && float64(n)/1e9 == v {
+		text = appendNano(text, n)
 	} else {
 		text = strconv.AppendFloat(text, v, 'g', -1, 64)
 	}
@@ -339,6 +341,31 @@ func appendFloat(text []byte, v float64, dotted bool) []byte {
 		text = append(text, '.', '0')
 	}
 	return text
+}
+
+// appendNano appends n / 1e9 as 'g' does, in half the time. The shortest number
+// that a float is nearest to is this one, because no other of at most 15 digits
+// is near enough. Nearly all seconds are such, since they were durations.
+func appendNano(text []byte, n int64) []byte {
+	var array [15]byte
+	digits := strconv.AppendInt(array[:0], n, 10)
+	point := len(digits) - 9
+	digits = bytes.TrimRight(digits, "0")
+	switch {
+	case point < -3:
+		text = append(text, digits[0])
+		if len(digits) > 1 {
+			text = append(text, '.')
+			text = append(text, digits[1:]...)
+		}
+		return append(text, 'e', '-', '0', byte('1'-point))
+	case point <= 0:
+		text = append(text, "0.000"[:2-point]...)
+		return append(text, digits...)
+	}
+	text = append(text, digits[:point]...)
+	text = append(text, '.')
+	return append(text, digits[point:]...)
 }
 
 // escape escapes the text of a help line, or, with quotes, that of a label.
