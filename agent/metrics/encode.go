@@ -28,8 +28,6 @@ type samples struct {
 	// counts by bucket, not cumulative.
 	buckets []uint32
 	sum     float64
-
-	addresses addresses
 }
 
 func (s *samples) reset(width int) {
@@ -92,7 +90,7 @@ const widest = 12
 // reading adds a reading of a kind's own metric.
 func (s *samples) reading(target string, o *probes.Observation, v *probes.Value) {
 	var array [widest]string
-	s.add(v.V, appendLabels(append(array[:0], target), o, v, s.addresses)...)
+	s.add(v.V, appendLabels(append(array[:0], target), o, v)...)
 }
 
 // counter adds what was summed up of a kind's own metric.
@@ -103,7 +101,7 @@ func (s *samples) counter(target string, c *counter) {
 
 // appendLabels appends the values of a reading's labels: those that the
 // observation fills in, and the reading's own.
-func appendLabels(labels []string, o *probes.Observation, v *probes.Value, known addresses) []string {
+func appendLabels(labels []string, o *probes.Observation, v *probes.Value) []string {
 	own := v.Labels
 	for _, l := range v.Metric.Labels {
 		value := ""
@@ -117,7 +115,7 @@ func appendLabels(labels []string, o *probes.Observation, v *probes.Value, known
 		case "resolver":
 			value = o.Resolver
 		case "address":
-			value = known.text(o.Addr)
+			value = addressText(o.Addr)
 		default:
 			if len(own) > 0 {
 				value, own = own[0], own[1:]
@@ -128,22 +126,12 @@ func appendLabels(labels []string, o *probes.Observation, v *probes.Value, known
 	return labels
 }
 
-// addresses are texts of addresses that were needed before; nil remembers none.
-type addresses map[netip.Addr]string
-
-// text is an address as a label: all of a target's have the same port.
-func (known addresses) text(a netip.AddrPort) string {
+// addressText is an address as a label: all of a target's have the same port.
+func addressText(a netip.AddrPort) string {
 	if !a.IsValid() {
 		return ""
 	}
-	text, ok := known[a.Addr()]
-	if !ok {
-		text = a.Addr().String()
-		if known != nil {
-			known[a.Addr()] = text
-		}
-	}
-	return text
+	return a.Addr().String()
 }
 
 // An encoder renders families. It is not for use by several goroutines.
@@ -167,7 +155,7 @@ func newEncoder(recording *sync.RWMutex) *encoder {
 	z, _ := gzip.NewWriterLevel(nil, gzip.BestSpeed) // this level is known to exist
 	return &encoder{
 		recording: recording,
-		samples:   samples{addresses: addresses{}}, text: make([]byte, 0, chunk+chunk/4), gzip: z,
+		text:      make([]byte, 0, chunk+chunk/4), gzip: z,
 		bounds: map[bool][]string{false: bounds(false), true: bounds(true)},
 	}
 }
@@ -184,7 +172,6 @@ func bounds(open bool) []string {
 
 // start makes the encoder write to w.
 func (e *encoder) start(w io.Writer, open bool) {
-	clear(e.samples.addresses)
 	e.w, e.open, e.text = w, open, e.text[:0]
 }
 
@@ -261,7 +248,7 @@ func (e *encoder) write(f *family, states []*state) {
 				continue
 			}
 			text := append(e.text, f.name...)
-			text = f.appendLabels(text, e.samples.at(i))
+			text = f.appendPairs(text, e.samples.at(i))
 			text = append(text, f.end...)
 			e.text = appendNumber(text, v, e.open)
 		}
@@ -281,7 +268,7 @@ func (e *encoder) heading(f *family) {
 // histogram writes the lines of a histogram. In OpenMetrics its counts are
 // integers; all other numbers are not.
 func (e *encoder) histogram(f *family, i int) {
-	e.labels = f.appendLabels(e.labels[:0], e.samples.at(i))
+	e.labels = f.appendPairs(e.labels[:0], e.samples.at(i))
 	text := e.text
 	line := func(suffix, end string, v float64, dotted bool) {
 		text = append(text, f.name...)
@@ -301,9 +288,9 @@ func (e *encoder) histogram(f *family, i int) {
 	e.text = text
 }
 
-// appendLabels appends the labels of a sample in the order of their names, as
+// appendPairs appends the labels of a sample in the order of their names, as
 // client_golang does, up to the last one's value.
-func (f *family) appendLabels(text []byte, values []string) []byte {
+func (f *family) appendPairs(text []byte, values []string) []byte {
 	for n, j := range f.sorted {
 		text = append(text, f.leads[n]...)
 		text = appendValue(text, values[j])

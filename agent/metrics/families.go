@@ -216,7 +216,7 @@ func (m *Metrics) phaseSeconds(s *state, out *samples) {
 			}
 			address := ""
 			if o.Resolver == "" {
-				address = out.addresses.text(o.Addr)
+				address = addressText(o.Addr)
 			}
 			for _, p := range o.Phases {
 				out.most(p.Took.Seconds(), s.target, string(o.Via), address, p.Name)

@@ -162,7 +162,7 @@ func (s *state) failed(o *probes.Observation) {
 
 func (s *state) sumUp(o *probes.Observation, v *probes.Value) {
 	var array [widest]string
-	labels := appendLabels(array[:0], o, v, nil)
+	labels := appendLabels(array[:0], o, v)
 	for i := range s.counters {
 		if c := &s.counters[i]; c.metric == v.Metric && slices.Equal(c.labels, labels) {
 			c.sum += v.V
