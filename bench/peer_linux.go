@@ -28,6 +28,7 @@ type job struct {
 	in   *netns.Namespace
 	load load
 
+	both  bool // the agent asks for A and AAAA, as it does by default; peers ask for A
 	fresh bool // results must be seen at once: peers that publish at intervals do so after every probe
 }
 
@@ -149,6 +150,9 @@ var layers = map[layer]struct {
 func agentConfig(folder, listen string, j job) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "listen: %s\nevery: %s\ntimeout: 2s\nlog: {level: warn}\n", listen, j.every)
+	if !j.both {
+		b.WriteString("ip_family: ipv4\n")
+	}
 	if j.places > 0 {
 		fmt.Fprintf(&b, "concurrency: %d\n", j.places)
 	}
