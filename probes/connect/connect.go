@@ -31,7 +31,8 @@ var Kind = probes.Kind{
 	Metrics: []*probes.Metric{up, connectTime, probes.Delay},
 	Rules:   Rules,
 	New: func(sys probes.System) probes.Constructor {
-		return func(t *probes.Target) (probes.Probe, error) { return &probe{sys.Network, t.StepTimeout(), speaks}, nil }
+		m := &machine{sys.Network, speaks}
+		return func(t *probes.Target) (probes.Probe, error) { return &probe{m, t.StepTimeout()}, nil }
 	},
 }
 
@@ -125,9 +126,14 @@ func inquire(conn net.Conn) *Detail {
 }
 
 type probe struct {
+	*machine // that of all targets
+	timeout  time.Duration
+}
+
+// A machine is where connections start from.
+type machine struct {
 	network probes.Network
-	timeout time.Duration
-	speaks  func(ipv4 bool) bool // whether this machine has an address of the family
+	speaks  func(ipv4 bool) bool // whether it has an address of the family
 }
 
 // Probe implements [probes.Probe].

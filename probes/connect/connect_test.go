@@ -147,7 +147,7 @@ func TestInterruptedIsAborted(t *testing.T) {
 				dialed.done <- struct{}{}
 			}
 			lane := probes.Lane{Addr: netip.AddrPortFrom(a1, 443)}
-			p := &probe{dialed, 5 * time.Second, speaks}
+			p := &probe{&machine{dialed, speaks}, 5 * time.Second}
 			line := &probes.Line{Lane: lane}
 			defer line.Close()
 			o := p.Probe(ctx, probes.Evidence{Target: orders(), Lanes: []probes.Lane{lane}}, line)[0]
@@ -262,7 +262,7 @@ func TestMachineOfOneFamily(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			walked := tt.lanes[len(tt.lanes)-1]
-			p := &probe{world{walked.Addr.Addr(): saying(tt.err)}.network(t), time.Second, func(bool) bool { return tt.both }}
+			p := &probe{&machine{world{walked.Addr.Addr(): saying(tt.err)}.network(t), func(bool) bool { return tt.both }}, time.Second}
 			seen := probes.Evidence{Target: orders(), Lanes: tt.lanes}
 			o := p.Probe(t.Context(), seen, &probes.Line{Lane: walked})[0]
 			if o.Outcome != tt.want || !errors.Is(o.Err, tt.err) {

@@ -13,6 +13,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"vpcprobe/probes"
@@ -34,7 +35,7 @@ var Kind = probes.Kind{
 	Lanes:   Lanes,
 	New: func(sys probes.System) probes.Constructor {
 		from := &sockets{net: sys.Network}
-		return func(t *probes.Target) (probes.Probe, error) { return newProbe(sys, from, t) }
+		return func(t *probes.Target) (probes.Probe, error) { return newProbe(&sys, from, t) }
 	},
 }
 
@@ -73,23 +74,19 @@ var (
 	}
 )
 
+// A probe holds nothing but what it is bound to: there may be tens of
+// thousands, and what follows from the target is quickly said again.
 type probe struct {
-	sys       probes.System
-	from      *sockets
-	target    *probes.Target
-	forms     []probes.Form
-	resolvers []string
+	sys    *probes.System
+	from   *sockets
+	target *probes.Target
 }
 
-func newProbe(sys probes.System, from *sockets, t *probes.Target) (probes.Probe, error) {
-	p := &probe{sys: sys, from: from, target: t, forms: forms(t), resolvers: t.Resolvers}
-	if len(p.forms) == 0 {
+func newProbe(sys *probes.System, from *sockets, t *probes.Target) (probes.Probe, error) {
+	if len(forms(t)) == 0 {
 		return nil, nil
 	}
-	if len(p.resolvers) == 0 {
-		p.resolvers = []string{System}
-	}
-	for _, r := range p.resolvers {
+	for _, r := range resolvers(t) {
 		if r == System {
 			continue
 		}
@@ -97,21 +94,26 @@ func newProbe(sys probes.System, from *sockets, t *probes.Target) (probes.Probe,
 			return nil, fmt.Errorf("resolver %q is neither %s nor address:port", r, System)
 		}
 	}
-	return p, nil
+	return &probe{sys, from, t}, nil
+}
+
+// resolvers returns the resolvers to ask.
+func resolvers(t *probes.Target) []string {
+	if len(t.Resolvers) == 0 {
+		return []string{System}
+	}
+	return t.Resolvers
 }
 
 // forms returns the names to ask for: those of the target's name forms, and
 // the endpoint's own, whose answer is what the others are compared with.
 func forms(t *probes.Target) []probes.Form {
-	var all []probes.Form
-	known := map[string]bool{"": true}
 	own := probes.Form{Via: probes.ViaEndpoint, Name: t.Endpoint.DNSName}
+	all := make([]probes.Form, 0, len(t.Via)+1)
 	for _, f := range append(t.Forms(), own) {
-		if known[f.Name] {
-			continue
+		if f.Name != "" && !slices.ContainsFunc(all, func(g probes.Form) bool { return g.Name == f.Name }) {
+			all = append(all, f)
 		}
-		known[f.Name] = true
-		all = append(all, f)
 	}
 	return all
 }
@@ -121,10 +123,11 @@ func (p *probe) Probe(ctx context.Context, _ probes.Evidence, _ *probes.Line) []
 	ctx, cancel := context.WithTimeout(ctx, p.target.StepTimeout())
 	defer cancel()
 
-	local := readLocal(p.sys, p.resolvers, p.forms)
-	obs := make([]probes.Observation, len(p.forms)*len(p.resolvers))
+	forms, resolvers := forms(p.target), resolvers(p.target)
+	local := readLocal(*p.sys, resolvers, forms)
+	obs := make([]probes.Observation, len(forms)*len(resolvers))
 	one := func(i int) {
-		obs[i] = p.resolve(ctx, local, p.forms[i/len(p.resolvers)], p.resolvers[i%len(p.resolvers)])
+		obs[i] = p.resolve(ctx, local, forms[i/len(resolvers)], resolvers[i%len(resolvers)])
 	}
 	var wg sync.WaitGroup
 	for i := range obs[1:] {
