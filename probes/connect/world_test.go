@@ -187,7 +187,7 @@ func walk(t *testing.T, target *probes.Target, network probes.Network, answers .
 func answering(target *probes.Target, answers []netip.Addr) []probes.Observation {
 	var obs []probes.Observation
 	for _, form := range target.Forms() {
-		d := &resolve.Detail{Transport: resolve.OverUDP, Rcode: "NOERROR"}
+		d := &resolve.Detail{Transport: resolve.OverUDP, Rcode: "NOERROR", Comparison: new(resolve.Comparison)}
 		for _, a := range answers {
 			d.Answers = append(d.Answers, resolve.Answer{Addr: a, TTL: 60})
 			if len(target.Endpoint.Addresses) > 0 && !slices.Contains(target.Endpoint.Addresses, a) {

@@ -1,6 +1,7 @@
 package resolve
 
 import (
+	"cmp"
 	"context"
 	"math/rand/v2"
 	"net/netip"
@@ -80,6 +81,7 @@ func (p *probe) again(ctx context.Context, local local, o *probes.Observation) b
 	known, d := dnsAddrs(*o), Of(*o)
 	for _, a := range dnsAddrs(more) {
 		if !slices.Contains(known, a) {
+			d.Course = cmp.Or(d.Course, new(Course))
 			d.Rotated = append(d.Rotated, a)
 		}
 	}
@@ -92,7 +94,7 @@ func (p *probe) again(ctx context.Context, local local, o *probes.Observation) b
 // them all. It is nil where nothing rotates: then who shares one address with
 // the endpoint and has another one besides is not excused.
 func pool(t *probes.Target, obs []probes.Observation) []netip.Addr {
-	if !slices.ContainsFunc(obs, func(o probes.Observation) bool { return len(Of(o).Rotated) > 0 }) {
+	if !slices.ContainsFunc(obs, func(o probes.Observation) bool { return len(Of(o).course().Rotated) > 0 }) {
 		return nil
 	}
 	shown := ownAddrs(t, obs)

@@ -52,7 +52,7 @@ func causeOf(seen probes.Evidence, o probes.Observation) (id string, sure probes
 func resolverCause(o probes.Observation, d *Detail) string {
 	switch o.Outcome {
 	case probes.Timeout, probes.Refused, probes.Unreachable, probes.Prohibited, probes.Reset, probes.Closed:
-		if d.Truncated && d.Transport == OverTCP {
+		if d.course().Truncated && d.Transport == OverTCP {
 			return resolverTCPBlocked
 		}
 		if o.Outcome == probes.Timeout {
@@ -146,7 +146,7 @@ func (n *names) note(t *probes.Target, o probes.Observation) {
 	exists := found || halfAsked(o)
 	missing := !exists && (o.Outcome == probes.NoSuchName || o.Outcome == probes.NoAddress)
 	if d := Of(o); found && d.Transport != OverHosts {
-		n.publicFound = n.publicFound || o.Via == probes.ViaAlias || len(d.Public) > 0
+		n.publicFound = n.publicFound || o.Via == probes.ViaAlias || len(d.compared().Public) > 0
 	}
 	switch {
 	case o.Name == t.Endpoint.DNSName:
@@ -167,10 +167,10 @@ func addressCause(seen probes.Evidence, o probes.Observation, d *Detail) (string
 	switch {
 	case o.Via == probes.ViaPrivateDNS && onlyPublic(d):
 		return privateDNSOff, certainIf(fromAmazon(o.Addr.Addr()))
-	case outdated(seen) && within(d.Unexpected, own):
+	case outdated(seen) && within(d.compared().Unexpected, own):
 		return addressesOutdated, probes.Likely
 	case len(configured) == 0 && len(own) > 0 && o.Name != t.Endpoint.DNSName:
-		if len(d.Matching) > 0 {
+		if len(d.compared().Matching) > 0 {
 			return namesDisagree, probes.Possible // a cache may keep the shorter one of answers that rotate
 		}
 		return namesDisagree, probes.Likely
@@ -181,7 +181,7 @@ func addressCause(seen probes.Evidence, o probes.Observation, d *Detail) (string
 // onlyPublic reports whether every address of the answer is a public one that
 // is not the endpoint's.
 func onlyPublic(d *Detail) bool {
-	return len(d.Public) > 0 && len(d.Public) == len(sorted(d.all())) && len(d.Matching) == 0
+	return len(d.compared().Public) > 0 && len(d.compared().Public) == len(sorted(d.all())) && len(d.compared().Matching) == 0
 }
 
 // fromAmazon reports whether the answer came from the resolver that Amazon

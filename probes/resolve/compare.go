@@ -41,7 +41,7 @@ func dnsAddrs(o probes.Observation) []netip.Addr {
 	case d == nil:
 		return nil
 	case d.Transport == OverHosts:
-		return slices.Concat(d.Behind, d.Rotated)
+		return slices.Concat(d.course().Behind, d.course().Rotated)
 	}
 	return d.all()
 }
@@ -67,28 +67,30 @@ func compare(t *probes.Target, expected, rotating []netip.Addr, o *probes.Observ
 		return
 	}
 	if len(expected) == 0 && d.Transport == OverHosts && expectsEndpoint(t) {
-		expected = withoutStrangers(d.Behind) // all there is to judge the entry by
+		expected = withoutStrangers(d.course().Behind) // all there is to judge the entry by
 	}
+	var c Comparison
 	answers := sorted(d.all())
 	for _, a := range answers {
 		if slices.Contains(expected, a) {
-			d.Matching = append(d.Matching, a)
+			c.Matching = append(c.Matching, a)
 			continue
 		}
 		if isPublic(a) {
-			d.Public = append(d.Public, a)
+			c.Public = append(c.Public, a)
 		}
 	}
 	for _, a := range expected {
 		if !slices.Contains(answers, a) {
-			d.Missing = append(d.Missing, a)
+			c.Missing = append(c.Missing, a)
 		}
 	}
 	if expectsEndpoint(t) {
-		d.Unexpected = strangers(expected, answers)
+		c.Unexpected = strangers(expected, answers)
 	}
-	d.Unexpected = slices.DeleteFunc(d.Unexpected, func(a netip.Addr) bool { return slices.Contains(rotating, a) })
-	if len(d.Unexpected) > 0 {
+	c.Unexpected = slices.DeleteFunc(c.Unexpected, func(a netip.Addr) bool { return slices.Contains(rotating, a) })
+	d.Comparison = unlessEmpty(c)
+	if len(c.Unexpected) > 0 {
 		o.Outcome = probes.Elsewhere
 		o.Err = errors.New(d.stray())
 	}

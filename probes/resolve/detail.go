@@ -3,6 +3,7 @@ package resolve
 import (
 	"fmt"
 	"net/netip"
+	"reflect"
 	"strings"
 
 	"vpcprobe/probes"
@@ -15,15 +16,23 @@ const (
 	OverHosts = "hosts" // from the hosts file, which precedes the DNS
 )
 
-// A Detail is what one resolver said of one name.
+// A Detail is what one resolver said of one name. What most lookups have
+// nothing of is behind pointers, because one of each is kept.
 type Detail struct {
-	Server    string    `json:"server,omitempty"` // who answered: address:port, or the hosts file's path
-	Transport string    `json:"transport,omitempty"`
-	Rcode     string    `json:"rcode,omitempty"` // NOERROR, NXDOMAIN, ...; empty without a reply
-	Answers   []Answer  `json:"answers,omitempty"`
+	Server    string   `json:"server,omitempty"` // who answered: address:port, or the hosts file's path
+	Transport string   `json:"transport,omitempty"`
+	Rcode     string   `json:"rcode,omitempty"` // NOERROR, NXDOMAIN, ...; empty without a reply
+	Answers   []Answer `json:"answers,omitempty"`
+
+	*Course     // nil if all went straight
+	*Comparison // nil if there was nothing to compare, or nothing came of it
+}
+
+// A Course is what happened on the way to the answer.
+type Course struct {
 	Chain     []string  `json:"chain,omitempty"` // the CNAMEs followed, in order
 	Asked     string    `json:"asked,omitempty"` // the full name, if resolv.conf's search list completed it
-	Only      string    `json:"only,omitempty"`  // the type of record asked for, A or AAAA, if it was not both
+	Only      string    `json:"only,omitempty"`  // the type of record asked for, A or AAAA, if it was not both and there is none
 	Truncated bool      `json:"truncated,omitempty"`
 	Resent    int       `json:"resent,omitempty"` // questions that had to be sent again
 	Failed    []Failure `json:"failed,omitempty"` // the address family that failed while the other answered
@@ -35,14 +44,40 @@ type Detail struct {
 
 	// Behind is what the DNS says of a name that the hosts file overrides.
 	Behind []netip.Addr `json:"behind,omitempty"`
+}
 
-	// The answer as a set, compared with the endpoint's addresses. Of a
-	// custom domain without an endpoint nothing is expected, and of an
-	// endpoint whose addresses are unknown only that they are not public.
+// A Comparison is the answer as a set, compared with the endpoint's addresses.
+// Of a custom domain without an endpoint nothing is expected, and of an
+// endpoint whose addresses are unknown only that they are not public.
+type Comparison struct {
 	Matching   []netip.Addr `json:"matching,omitempty"`
 	Missing    []netip.Addr `json:"missing,omitempty"` // no fault in itself: answers rotate
 	Unexpected []netip.Addr `json:"unexpected,omitempty"`
 	Public     []netip.Addr `json:"public,omitempty"` // those not expected that are routable on the internet
+}
+
+// course returns the Course, an empty one if there is none.
+func (d *Detail) course() Course {
+	if d.Course == nil {
+		return Course{}
+	}
+	return *d.Course
+}
+
+// compared returns the Comparison, an empty one if there is none.
+func (d *Detail) compared() Comparison {
+	if d.Comparison == nil {
+		return Comparison{}
+	}
+	return *d.Comparison
+}
+
+// unlessEmpty returns what is worth keeping of a part: a copy of it, or nil.
+func unlessEmpty[T any](part T) *T {
+	if reflect.ValueOf(part).IsZero() {
+		return nil
+	}
+	return &part
 }
 
 // An Answer is one address with the seconds for which it may be cached: the
@@ -79,7 +114,7 @@ func (d *Detail) all() []netip.Addr {
 	if d.Transport == OverHosts {
 		return d.Addrs()
 	}
-	return append(d.Addrs(), d.Rotated...)
+	return append(d.Addrs(), d.course().Rotated...)
 }
 
 // TTL returns the lowest TTL of the answer, in seconds.
@@ -96,6 +131,7 @@ func (d *Detail) TTL() uint32 {
 // String is the answer in a line.
 func (d *Detail) String() string {
 	var b strings.Builder
+	course := d.course()
 	switch {
 	case len(d.Answers) > 0:
 		b.WriteString(list(sorted(d.Addrs())))
@@ -106,8 +142,8 @@ func (d *Detail) String() string {
 	}
 	if d.Transport == OverHosts {
 		fmt.Fprintf(&b, " from the hosts file %s", d.Server)
-		if len(d.Behind) > 0 {
-			fmt.Fprintf(&b, ", the DNS says %s", list(d.Behind))
+		if len(course.Behind) > 0 {
+			fmt.Fprintf(&b, ", the DNS says %s", list(course.Behind))
 		}
 	} else if d.Server != "" {
 		fmt.Fprintf(&b, " from %s", d.Server)
@@ -115,29 +151,29 @@ func (d *Detail) String() string {
 	if len(d.Answers) > 0 && d.Transport != OverHosts {
 		fmt.Fprintf(&b, ", TTL %d s", d.TTL())
 	}
-	if len(d.Rotated) > 0 {
-		fmt.Fprintf(&b, ", asked again: %s", list(d.Rotated))
+	if len(course.Rotated) > 0 {
+		fmt.Fprintf(&b, ", asked again: %s", list(course.Rotated))
 	}
-	if len(d.Unexpected) > 0 {
+	if len(d.compared().Unexpected) > 0 {
 		b.WriteString(", " + d.stray())
 	}
-	if d.Only != "" && len(d.Answers) == 0 {
-		fmt.Fprintf(&b, ", asked for %s only", d.Only)
+	if course.Only != "" {
+		fmt.Fprintf(&b, ", asked for %s only", course.Only)
 	}
-	if d.Asked != "" {
-		fmt.Fprintf(&b, ", asked as %s", d.Asked)
+	if course.Asked != "" {
+		fmt.Fprintf(&b, ", asked as %s", course.Asked)
 	}
-	for _, f := range d.Failed {
+	for _, f := range course.Failed {
 		fmt.Fprintf(&b, ", %s: %s", f.What, f.Outcome)
 	}
-	for _, f := range d.Tried {
+	for _, f := range course.Tried {
 		fmt.Fprintf(&b, ", after %s: %s", f.What, f.Outcome)
 	}
 	return b.String()
 }
 
 // stray says which addresses are not the endpoint's.
-func (d *Detail) stray() string { return "not the endpoint's: " + list(d.Unexpected) }
+func (d *Detail) stray() string { return "not the endpoint's: " + list(d.compared().Unexpected) }
 
 func list(addrs []netip.Addr) string {
 	texts := make([]string, len(addrs))

@@ -106,7 +106,7 @@ func Inside(seen probes.Evidence, addr netip.Addr) bool {
 		return false
 	}
 	for _, o := range seen.Of(name) {
-		if d := Of(o); d != nil && slices.Contains(d.Unexpected, addr) {
+		if d := Of(o); d != nil && slices.Contains(d.compared().Unexpected, addr) {
 			return false
 		}
 	}

@@ -51,10 +51,8 @@ func TestAnAnswerIsKeptWhole(t *testing.T) {
 		Transport:  OverUDP,
 		Rcode:      "NOERROR",
 		Answers:    []Answer{{netip.MustParseAddr("10.0.1.17"), 20}, {netip.MustParseAddr("fd00::17"), 20}},
-		Chain:      []string{"cname.example.com", endpoint},
-		Matching:   addrs("10.0.1.17"),
-		Missing:    addrs("10.0.2.23"),
-		Unexpected: nil,
+		Course:     &Course{Chain: []string{"cname.example.com", endpoint}},
+		Comparison: &Comparison{Matching: addrs("10.0.1.17"), Missing: addrs("10.0.2.23")},
 	}
 	if diff := cmp.Diff(want, Of(o), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
 		t.Errorf("detail (-want +got):\n%s", diff)
@@ -179,8 +177,8 @@ func TestTruncatedAnswerIsAskedForAgainOverTCP(t *testing.T) {
 	t.Parallel()
 	o := lookUp(t, truncating(big()), 5*time.Second)
 	d := Of(o)
-	if len(d.Answers) != 120 || d.Transport != OverTCP || !d.Truncated {
-		t.Errorf("%d answers over %s, truncated %v, want 120 over tcp: %v", len(d.Answers), d.Transport, d.Truncated, o.Err)
+	if len(d.Answers) != 120 || d.Transport != OverTCP || !d.course().Truncated {
+		t.Errorf("%d answers over %s, truncated %v, want 120 over tcp: %v", len(d.Answers), d.Transport, d.course().Truncated, o.Err)
 	}
 }
 
@@ -200,7 +198,7 @@ func TestTruncatedInTheMiddleOfARecord(t *testing.T) {
 		}
 		w.Write(packet[:len(packet)-3])
 	})
-	if o := lookUp(t, h, 5*time.Second); o.Outcome != probes.OK || len(Of(o).Answers) != 2 || Of(o).Failed != nil {
+	if o := lookUp(t, h, 5*time.Second); o.Outcome != probes.OK || len(Of(o).Answers) != 2 || Of(o).course().Failed != nil {
 		t.Errorf("%s: %v (%v), want ok with 2 addresses", o.Outcome, o.Detail, o.Err)
 	}
 }
@@ -242,8 +240,8 @@ func forgetful(n int32, h dns.Handler) dns.Handler {
 func TestOneLostDatagramIsNoOutage(t *testing.T) {
 	t.Parallel()
 	o := lookUp(t, forgetful(1, healthy()), 3*time.Second)
-	if o.Outcome != probes.OK || Of(o).Resent != 2 {
-		t.Errorf("%s with %d questions sent again, want ok with 2: %v", o.Outcome, Of(o).Resent, o.Err)
+	if o.Outcome != probes.OK || Of(o).course().Resent != 2 {
+		t.Errorf("%s with %d questions sent again, want ok with 2: %v", o.Outcome, Of(o).course().Resent, o.Err)
 	}
 	if diff := cmp.Diff(map[string]float64{"[]": 2}, values(o, retransmissions)); diff != "" {
 		t.Errorf("retransmissions (-want +got):\n%s", diff)
@@ -252,8 +250,8 @@ func TestOneLostDatagramIsNoOutage(t *testing.T) {
 
 func TestTwoLostDatagramsAreOne(t *testing.T) {
 	t.Parallel()
-	if o := lookUp(t, forgetful(2, healthy()), 500*time.Millisecond); o.Outcome != probes.Timeout || Of(o).Resent != 2 {
-		t.Errorf("%s with %d questions sent again, want timeout with 2", o.Outcome, Of(o).Resent)
+	if o := lookUp(t, forgetful(2, healthy()), 500*time.Millisecond); o.Outcome != probes.Timeout || Of(o).course().Resent != 2 {
+		t.Errorf("%s with %d questions sent again, want timeout with 2", o.Outcome, Of(o).course().Resent)
 	}
 }
 

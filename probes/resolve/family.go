@@ -23,16 +23,14 @@ func (l *lookup) types() []uint16 {
 	return []uint16{dns.TypeA, dns.TypeAAAA}
 }
 
-// confined notes of an answer that only one type was asked for. If it is empty,
-// nothing is known of the other.
+// confined notes of an answer without an address that only one type was asked
+// for: then nothing is known of the other.
 func (l *lookup) confined(types []uint16, f found) found {
-	if len(types) > 1 {
+	if len(types) > 1 || f.outcome != probes.NoAddress {
 		return f
 	}
-	f.detail.Only = dns.TypeToString[types[0]]
-	if f.outcome == probes.NoAddress {
-		f.err = fmt.Errorf("%s knows the name, but no %s record of it; others were not asked for, since %s", f.server, f.detail.Only, confinement(l.only))
-	}
+	f.course.Only = dns.TypeToString[types[0]]
+	f.err = fmt.Errorf("%s knows the name, but no %s record of it; others were not asked for, since %s", f.server, f.course.Only, confinement(l.only))
 	return f
 }
 
@@ -55,13 +53,13 @@ func used(t *probes.Target, e entry) entry {
 // while it may have addresses of the other family.
 func halfAsked(o probes.Observation) bool {
 	d := Of(o)
-	return d != nil && d.Only != "" && o.Outcome == probes.NoAddress
+	return d != nil && d.course().Only != ""
 }
 
 // refutes reports whether the answer p has what the lookup o of the same name
 // did not find. An address of a family that o did not ask for is no news.
 func refutes(p, o probes.Observation) bool {
-	return !halfAsked(o) || slices.ContainsFunc(Of(p).Addrs(), func(a netip.Addr) bool { return a.Is4() == (Of(o).Only == "A") })
+	return !halfAsked(o) || slices.ContainsFunc(Of(p).Addrs(), func(a netip.Addr) bool { return a.Is4() == (Of(o).course().Only == "A") })
 }
 
 // sayHalfAsked says what was not asked for, and why, of lookups that found no
@@ -72,7 +70,7 @@ func sayHalfAsked(t *probes.Target, because []probes.Observation) []string {
 		return nil
 	}
 	only, other := "A", "AAAA"
-	if Of(because[i]).Only == other {
+	if Of(because[i]).course().Only == other {
 		only, other = other, only
 	}
 	return []string{fmt.Sprintf("only %s records were asked for, since %s: whether there are %s records is unknown", only, confinement(t.IPFamily), other)}

@@ -120,7 +120,7 @@ func TestSearchListCatchesTheName(t *testing.T) {
 	system(&w.target)
 	seen := w.walk(t)
 	o := seen.Of(name)[0]
-	if d := Of(o); o.Outcome != probes.Elsewhere || d.Asked != api+".corp.example.com" || !slices.Equal(d.Addrs(), addrs("10.66.6.6")) {
+	if d := Of(o); o.Outcome != probes.Elsewhere || d.course().Asked != api+".corp.example.com" || !slices.Equal(d.Addrs(), addrs("10.66.6.6")) {
 		t.Errorf("%s: %v, want elsewhere, asked with the search domain", o.Outcome, d)
 	}
 	if diff := cmp.Diff([]string{"wrong-addresses likely"}, findings(seen)); diff != "" {
@@ -152,7 +152,7 @@ func TestSearchListThatDoesNotHelp(t *testing.T) {
 				onlyAddresses(&w.target)
 				system(&w.target)
 				o := w.walk(t).Of(name)[0]
-				if o.Outcome != tt.want || Of(o).Asked != "" {
+				if o.Outcome != tt.want || Of(o).course().Asked != "" {
 					t.Errorf("%s: %s: %v (%v), want %s", what, o.Outcome, Of(o), o.Err, tt.want)
 				}
 			}
@@ -174,8 +174,8 @@ func TestSystemFailsOver(t *testing.T) {
 		t.Errorf("%s from %v: %v", o.Outcome, o.Addr, o.Err)
 	}
 	want := []Failure{{"10.7.0.2:53", probes.Unreachable}, {second, probes.ServerFailed}}
-	if !slices.Equal(Of(o).Tried, want) {
-		t.Errorf("tried %v, want %v", Of(o).Tried, want)
+	if !slices.Equal(Of(o).course().Tried, want) {
+		t.Errorf("tried %v, want %v", Of(o).course().Tried, want)
 	}
 }
 
@@ -190,8 +190,8 @@ func TestSystemStaysWithTheServerThatAnswers(t *testing.T) {
 	onlyAddresses(&w.target)
 	system(&w.target)
 	o := w.walk(t).Of(name)[0]
-	if want := []Failure{{second, probes.ServerFailed}}; o.Outcome != probes.OK || !slices.Equal(Of(o).Tried, want) {
-		t.Errorf("%s after %v, want ok after %v", o.Outcome, Of(o).Tried, want)
+	if want := []Failure{{second, probes.ServerFailed}}; o.Outcome != probes.OK || !slices.Equal(Of(o).course().Tried, want) {
+		t.Errorf("%s after %v, want ok after %v", o.Outcome, Of(o).course().Tried, want)
 	}
 }
 

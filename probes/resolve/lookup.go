@@ -35,6 +35,7 @@ type found struct {
 	rcodes  []int // of all replies
 	resent  int
 	detail  *Detail
+	course  Course // of the detail, once it is complete
 }
 
 func (f found) values() []probes.Value {
@@ -59,11 +60,12 @@ func (l *lookup) run(ctx context.Context) found {
 	if len(l.hosts.addrs) == 0 {
 		return f
 	}
-	d := &Detail{Server: l.hosts.path, Transport: OverHosts, Behind: f.detail.Addrs()}
+	d := &Detail{Server: l.hosts.path, Transport: OverHosts}
 	for _, addr := range l.hosts.addrs {
 		d.Answers = append(d.Answers, Answer{Addr: addr})
 	}
 	f.took, f.delay, f.server = 0, 0, netip.AddrPort{}
+	f.course = Course{Behind: f.detail.Addrs()}
 	f.outcome, f.err, f.detail = probes.OK, nil, d
 	return f
 }
@@ -83,7 +85,7 @@ func (l *lookup) search(ctx context.Context) found {
 			continue
 		case probes.OK:
 			if !given {
-				f.detail.Asked = probes.Scrub(plain(full), maxName)
+				f.course.Asked = probes.Scrub(plain(full), maxName)
 			}
 		}
 		return f
@@ -99,7 +101,7 @@ func (l *lookup) failover(ctx context.Context, full string) found {
 	for i := range n {
 		at := (l.first + i) % n
 		f = l.askWithin(ctx, l.share(ctx, n-i), l.conf.servers[at], full)
-		f.detail.Tried = l.tried
+		f.course.Tried = l.tried
 		if !failed(f.outcome) {
 			l.first = at
 			return f
@@ -195,7 +197,8 @@ func combine(families []family, server netip.AddrPort, start time.Time) found {
 		server:  server,
 		outcome: lead.outcome,
 		err:     explain(lead, server),
-		detail:  &Detail{Server: server.String(), Transport: lead.reply.transport, Chain: lead.reply.chain},
+		detail:  &Detail{Server: server.String(), Transport: lead.reply.transport},
+		course:  Course{Chain: lead.reply.chain},
 	}
 	if lead.err == nil {
 		f.detail.Rcode = rcodeText(lead.reply.rcode)
@@ -224,10 +227,10 @@ func rank(o probes.Outcome) int {
 
 // add counts in what one family yielded.
 func (f *found) add(one family) {
-	d, r := f.detail, one.reply
-	d.Resent += r.resent
+	d, c, r := f.detail, &f.course, one.reply
+	c.Resent += r.resent
 	f.resent += r.resent
-	d.Truncated = d.Truncated || r.truncated
+	c.Truncated = c.Truncated || r.truncated
 	d.Answers = append(d.Answers, r.answers...)
 	if one.err == nil {
 		f.rcodes = append(f.rcodes, r.rcode)
@@ -236,7 +239,7 @@ func (f *found) add(one family) {
 		}
 	}
 	if f.outcome == probes.OK && one.outcome != probes.OK && one.outcome != probes.NoAddress {
-		d.Failed = append(d.Failed, Failure{dns.TypeToString[one.qtype], one.outcome})
+		c.Failed = append(c.Failed, Failure{dns.TypeToString[one.qtype], one.outcome})
 	}
 }
 

@@ -156,6 +156,10 @@ func (p *probe) resolve(ctx context.Context, local local, form probes.Form, reso
 		l.conf = direct(netip.MustParseAddrPort(resolver))
 	}
 	found := l.run(ctx)
+	found.detail.Course = unlessEmpty(found.course)
+	if found.detail.Server == resolver {
+		found.detail.Server = resolver // one text for all lookups
+	}
 	return probes.Observation{
 		Via:      form.Via,
 		Name:     form.Name,
@@ -180,9 +184,9 @@ func measure(o *probes.Observation, expected []netip.Addr) {
 	if len(d.Answers) == 0 {
 		return
 	}
-	o.Values = append(o.Values, unexpectedAddresses.Is(float64(len(d.Unexpected))))
+	o.Values = append(o.Values, unexpectedAddresses.Is(float64(len(d.compared().Unexpected))))
 	if len(expected) > 0 {
-		o.Values = append(o.Values, missingAddresses.Is(float64(len(d.Missing))))
+		o.Values = append(o.Values, missingAddresses.Is(float64(len(d.compared().Missing))))
 	}
 	if d.Transport != OverHosts {
 		o.Values = append(o.Values, answerTTL.Is(float64(d.TTL())))

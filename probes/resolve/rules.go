@@ -224,7 +224,7 @@ func failedOver(seen probes.Evidence) (probes.Certainty, []probes.Observation) {
 		if d == nil || o.Resolver != System || d.Transport == OverHosts || d.Rcode == "" || failed(o.Outcome) {
 			continue
 		}
-		if len(d.Tried) == 0 {
+		if len(d.course().Tried) == 0 {
 			sure = probes.Likely
 			continue
 		}
@@ -240,7 +240,7 @@ func failedOver(seen probes.Evidence) (probes.Certainty, []probes.Observation) {
 func halfFailed(seen probes.Evidence) (probes.Certainty, []probes.Observation) {
 	because := probes.Filter(seen.Of(name), func(o probes.Observation) bool {
 		d := Of(o)
-		return d != nil && len(d.Failed) > 0 && slices.ContainsFunc(d.Failed, func(f Failure) bool { return f.Outcome.Blames() })
+		return d != nil && slices.ContainsFunc(d.course().Failed, func(f Failure) bool { return f.Outcome.Blames() })
 	})
 	if len(because) == 0 {
 		return probes.No, nil

@@ -184,8 +184,8 @@ func TestWhatAnOldSocketMeetsIsNoEvidence(t *testing.T) {
 		for key, real := range network(t, one(healthy())) {
 			leads[key] = real
 		}
-		if o := lookUp(); o.Outcome != probes.OK || Of(o).Resent != 0 {
-			t.Errorf("%s, %d sent again: %v", o.Outcome, Of(o).Resent, o.Err)
+		if o := lookUp(); o.Outcome != probes.OK || Of(o).course().Resent != 0 {
+			t.Errorf("%s, %d sent again: %v", o.Outcome, Of(o).course().Resent, o.Err)
 		}
 	})
 }
