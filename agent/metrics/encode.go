@@ -96,7 +96,7 @@ func (s *samples) reading(target string, o *probes.Observation, v *probes.Value)
 // counter adds what was summed up of a kind's own metric.
 func (s *samples) counter(target string, c *counter) {
 	var array [widest]string
-	s.add(c.sum, append(append(array[:0], target), c.labels...)...)
+	s.add(c.sum, c.appendLabels(append(array[:0], target))...)
 }
 
 // appendLabels appends the values of a reading's labels: those that the

@@ -3,7 +3,9 @@ package metrics
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
+	"unique"
 
 	"vpcprobe/agent"
 	"vpcprobe/probes"
@@ -93,11 +95,25 @@ type failures struct {
 	n      uint64
 }
 
-// A counter is the sum of a kind's own metric for one set of labels.
+// A counter is the sum of a kind's own metric for one set of labels. Most
+// targets have the same ones, so their text is there once for all.
 type counter struct {
 	metric *probes.Metric
-	labels []string // the values of all labels of the metric
+	labels unique.Handle[string] // the values of all labels of the metric, each with labelEnd after it
 	sum    float64
+}
+
+// labelEnd ends a label's value in a counter. No valid text holds it.
+const labelEnd = "\xff"
+
+// appendLabels appends the values of the counter's labels.
+func (c *counter) appendLabels(labels []string) []string {
+	for rest := c.labels.Value(); rest != ""; {
+		var label string
+		label, rest, _ = strings.Cut(rest, labelEnd)
+		labels = append(labels, label)
+	}
+	return labels
 }
 
 // A cleared finding was there and is not any more.
@@ -162,24 +178,32 @@ func (s *state) failed(o *probes.Observation) {
 
 func (s *state) sumUp(o *probes.Observation, v *probes.Value) {
 	var array [widest]string
-	labels := appendLabels(array[:0], o, v)
+	var text [100]byte
+	labels := text[:0]
+	for _, l := range appendLabels(array[:0], o, v) {
+		labels = append(append(labels, valid(l)...), labelEnd...)
+	}
 	for i := range s.counters {
-		if c := &s.counters[i]; c.metric == v.Metric && slices.Equal(c.labels, labels) {
+		if c := &s.counters[i]; c.metric == v.Metric && c.labels.Value() == string(labels) {
 			c.sum += v.V
 			return
 		}
 	}
-	s.counters = slices.Concat(s.counters, []counter{{v.Metric, slices.Clone(labels), v.V}}) // without room for more
+	s.counters = slices.Concat(s.counters, []counter{{v.Metric, unique.Make(string(labels)), v.V}}) // without room for more
 }
 
 // forgetLanes drops counters of addresses that the evidence no longer knows.
 func (s *state) forgetLanes(seen probes.Evidence) {
 	s.counters = slices.DeleteFunc(s.counters, func(c counter) bool {
 		i := slices.Index(c.metric.Labels, "address")
-		if i < 0 || c.labels[i] == "" {
+		if i < 0 {
 			return false
 		}
-		addr, err := netip.ParseAddr(c.labels[i])
+		label := c.appendLabels(nil)[i]
+		if label == "" {
+			return false
+		}
+		addr, err := netip.ParseAddr(label)
 		for o := range seen.All() {
 			if err == nil && o.Addr.Addr() == addr {
 				return false
