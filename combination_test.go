@@ -89,8 +89,12 @@ func fit(a, b lab.Scenario) bool {
 	}
 	const configured = "as configured"
 	t := probes.Target{
-		ClientCertificate: probes.ClientCertificate{Certificate: "c", Key: "k"},
-		Via:               []probes.Via{configured}, Domain: configured, Trust: probes.Trust{CAFile: configured},
+		Domain: configured,
+		Settings: &probes.Settings{
+			ClientCertificate: probes.ClientCertificate{Certificate: "c", Key: "k"},
+			Via:               []probes.Via{configured},
+			Trust:             probes.Trust{CAFile: configured},
+		},
 	}
 	b.Edit(&t)
 	return t.ClientCertificate.Certificate != "" && t.Via[0] == configured && t.Domain == configured && t.Trust.CAFile == configured

@@ -10,9 +10,18 @@ import (
 // The environment's proxies are told of where they concern a target, and never
 // with their credentials.
 func TestProxyWarning(t *testing.T) {
-	orders := &probes.Target{Name: "orders", Kind: probes.PrivateAPI, API: "a1b2c3d4e5", Region: "eu-west-1", Via: []probes.Via{probes.ViaPrivateDNS, probes.ViaEndpoint},
-		Endpoint: probes.Endpoint{DNSName: "vpce-0a1b2c3d4e5f67890-abcdefgh.execute-api.eu-west-1.vpce.amazonaws.com"}, Port: 443}
-	partners := &probes.Target{Name: "partners", Kind: probes.CustomDomain, Domain: "api.example.com", Via: []probes.Via{probes.ViaDomain}, Port: 8443}
+	orders := &probes.Target{
+		Name:   "orders",
+		Kind:   probes.PrivateAPI,
+		API:    "a1b2c3d4e5",
+		Region: "eu-west-1",
+		Settings: &probes.Settings{
+			Via:      []probes.Via{probes.ViaPrivateDNS, probes.ViaEndpoint},
+			Endpoint: probes.Endpoint{DNSName: "vpce-0a1b2c3d4e5f67890-abcdefgh.execute-api.eu-west-1.vpce.amazonaws.com"},
+			Port:     443,
+		},
+	}
+	partners := &probes.Target{Name: "partners", Kind: probes.CustomDomain, Domain: "api.example.com", Settings: &probes.Settings{Via: []probes.Via{probes.ViaDomain}, Port: 8443}}
 	for _, tt := range []struct {
 		name string
 		env  string // NAME=value, separated by spaces
@@ -52,7 +61,7 @@ func TestProxyWarning(t *testing.T) {
 func TestProxyWarningOfMany(t *testing.T) {
 	var targets []*probes.Target
 	for _, name := range strings.Fields("a b c d e f g") {
-		targets = append(targets, &probes.Target{Name: name, Domain: name + ".example.com", Via: []probes.Via{probes.ViaDomain}})
+		targets = append(targets, &probes.Target{Name: name, Domain: name + ".example.com", Settings: &probes.Settings{Via: []probes.Via{probes.ViaDomain}}})
 	}
 	env := func(name string) string { return map[string]string{"HTTPS_PROXY": "http://proxy.corp:3128"}[name] }
 	if got := proxyWarning(env, targets); !strings.Contains(got, "exempt a, b, c, d, 3 others:") {

@@ -260,15 +260,15 @@ func echoing() []lab.Scenario {
 // watchSecrets breaks a lab and greps all that the agent then says.
 func watchSecrets(t *testing.T, l *lab.Lab, sys probes.System, targets []*probes.Target, s lab.Scenario) {
 	defer l.Heal()
-	edited := *targetOf(targets, s)
+	edited := targetOf(targets, s).Clone()
 	if s.Edit != nil {
-		s.Edit(&edited)
+		s.Edit(edited)
 	}
 	if s.Break != nil {
 		l.Break(s.Break)
 	}
 	secrets := planted(l)
-	said, err := outputs(t.Context(), []*probes.Target{&edited}, sys)
+	said, err := outputs(t.Context(), []*probes.Target{edited}, sys)
 	if err != nil {
 		t.Errorf("%s: %v", s.ID, err)
 		return

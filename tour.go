@@ -117,16 +117,16 @@ func broken(l *lab.Lab, targets []*probes.Target, faults ...lab.Scenario) (*agen
 	if target == nil {
 		return nil, fmt.Errorf("the lab has no target %q", faults[0].Target)
 	}
-	edited := *target
+	edited := target.Clone()
 	for _, s := range faults {
 		if s.Edit != nil {
-			s.Edit(&edited)
+			s.Edit(edited)
 		}
 		if s.Break != nil {
 			l.Break(s.Break)
 		}
 	}
-	return labAgent(l, &edited)
+	return labAgent(l, edited)
 }
 
 func targetOf(targets []*probes.Target, s lab.Scenario) *probes.Target {

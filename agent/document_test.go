@@ -38,7 +38,7 @@ func exampleRound() Round {
 		Values: []probes.Value{skew.Is(-1.5, "date"), skew.Is(math.NaN(), "none")},
 	}
 	return Round{
-		Evidence: probes.Evidence{Target: &probes.Target{Name: "orders", Kind: probes.PrivateAPI}, Lanes: lanes(1)()}.
+		Evidence: probes.Evidence{Target: &probes.Target{Name: "orders", Kind: probes.PrivateAPI, Settings: &probes.Settings{}}, Lanes: lanes(1)()}.
 			With("resolve", []probes.Observation{lookup}).With("invoke", []probes.Observation{denied}),
 		Findings: []probes.Finding{{
 			Rule: &probes.Rule{

@@ -65,7 +65,7 @@ func lanes(ns ...byte) func() []probes.Lane {
 }
 
 func target(name string) *probes.Target {
-	return &probes.Target{Name: name, Every: 10 * time.Second, Timeout: time.Second}
+	return &probes.Target{Name: name, Settings: &probes.Settings{Every: 10 * time.Second, Timeout: time.Second}}
 }
 
 func newAgent(t *testing.T, kinds []probes.Kind, targets ...*probes.Target) *Agent {

@@ -136,7 +136,7 @@ func (d *decoder) mapping(n *yaml.Node, v reflect.Value, path string) {
 			d.at(key, join(path, clip(key.Value)), unknownKey(key.Value, v.Type(), path))
 		case !absent(value):
 			f := fields[i]
-			d.value(value, v.Field(f.index), f, join(path, f.Key))
+			d.value(value, v.FieldByIndex(f.index), f, join(path, f.Key))
 		}
 	}
 	for _, f := range fields {
@@ -191,7 +191,7 @@ func (d *decoder) list(n *yaml.Node, v reflect.Value, f field, path string) {
 			continue
 		}
 		f.Type = element(v.Type())
-		e := reflect.New(f.Type)
+		e := blank(f.Type)
 		d.value(item, e.Elem(), f, at)
 		if v.Type().Elem().Kind() != reflect.Pointer {
 			e = e.Elem()

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -23,14 +24,22 @@ type field struct {
 	Single            bool   // a list that may be written as its only item
 
 	Type  reflect.Type
-	index int // in the struct
+	index []int // in the struct
 }
 
 // fieldsOf returns the keys of the mapping that a struct stands for, in order.
+// Those of a struct that is embedded by a pointer are among them.
 func fieldsOf(t reflect.Type) []field {
 	fields := make([]field, 0, t.NumField())
 	for i := range t.NumField() {
 		sf := t.Field(i)
+		if sf.Anonymous && sf.Type.Kind() == reflect.Pointer {
+			for _, f := range fieldsOf(sf.Type.Elem()) {
+				f.index = append([]int{i}, f.index...)
+				fields = append(fields, f)
+			}
+			continue
+		}
 		tag := sf.Tag.Get
 		if tag("config") == "" {
 			continue
@@ -38,7 +47,7 @@ func fieldsOf(t reflect.Type) []field {
 		f := field{
 			Key: tag("config"), Doc: tag("doc"), Example: tag("example"), Default: tag("default"),
 			Required: tag("required") == "true", Pattern: tag("pattern"), Min: tag("min"), Max: tag("max"),
-			Format: tag("format"), Single: tag("single") == "true", Type: sf.Type, index: i,
+			Format: tag("format"), Single: tag("single") == "true", Type: sf.Type, index: []int{i},
 		}
 		if tag("enum") != "" {
 			f.Enum = strings.Split(tag("enum"), ",")
@@ -80,6 +89,15 @@ func element(t reflect.Type) reflect.Type {
 	return t
 }
 
+// blank returns a pointer to a new value of a type.
+func blank(t reflect.Type) reflect.Value {
+	v := reflect.New(t)
+	if target, ok := v.Interface().(*probes.Target); ok {
+		target.Settings = new(probes.Settings)
+	}
+	return v
+}
+
 // A leaf is a value of the configuration outside of lists: what the layers
 // (default, file, environment, flag) override as a whole.
 type leaf struct {
@@ -92,7 +110,7 @@ type leaf struct {
 func leaves(t reflect.Type, path string, at []int) []leaf {
 	var all []leaf
 	for _, f := range fieldsOf(t) {
-		where := append(at[:len(at):len(at)], f.index)
+		where := slices.Concat(at, f.index)
 		if shapeOf(f.Type) == mapping {
 			all = append(all, leaves(f.Type, join(path, f.Key), where)...)
 			continue

@@ -46,7 +46,7 @@ func (d *decoder) fallBack(v reflect.Value, path string) {
 		if f.Default == "" || d.given(at) {
 			continue
 		}
-		into, item := v.Field(f.index), f
+		into, item := v.FieldByIndex(f.index), f
 		if shapeOf(f.Type) != list {
 			d.standardInto(into, f)
 		} else {

@@ -87,10 +87,24 @@ func TestDefaults(t *testing.T) {
 		Metrics: Metrics{OTLP: OTLP{Every: time.Minute}},
 		Log:     Log{Level: "info", Format: "text"}, Reload: Reload{Every: 10 * time.Second},
 		Targets: []*probes.Target{{
-			Name: "orders", Kind: probes.PrivateAPI, API: "a1b2c3d4e5", Region: "eu-west-1", Stage: "prod",
-			Path: "/health", Method: "GET", Via: []probes.Via{probes.ViaPrivateDNS}, Resolvers: []string{"system"},
-			IPFamily: "both", Port: 443, FollowUp: true, KeyExchange: "classical",
-			Every: 30 * time.Second, WhileFailing: 30 * time.Second, Timeout: 5 * time.Second,
+			Name:   "orders",
+			Kind:   probes.PrivateAPI,
+			API:    "a1b2c3d4e5",
+			Region: "eu-west-1",
+			Stage:  "prod",
+			Path:   "/health",
+			Settings: &probes.Settings{
+				Method:       "GET",
+				Via:          []probes.Via{probes.ViaPrivateDNS},
+				Resolvers:    []string{"system"},
+				IPFamily:     "both",
+				Port:         443,
+				FollowUp:     true,
+				KeyExchange:  "classical",
+				Every:        30 * time.Second,
+				WhileFailing: 30 * time.Second,
+				Timeout:      5 * time.Second,
+			},
 		}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -150,23 +164,39 @@ targets:
 		Metrics: Metrics{NativeHistograms: true, EMF: true, OTLP: OTLP{Every: time.Minute}}, Log: Log{Level: "debug", Format: "json"},
 		Reload: Reload{Every: time.Second, HTTP: true}, WebConfigFile: folder + "/web.yaml",
 		Targets: []*probes.Target{{
-			Name: "web", Kind: probes.CustomDomain, Domain: "api.example.com", Region: "cn-north-1",
-			DNSSuffix: "amazonaws.com.cn", Path: "/v1?deep=1", Method: "POST", Via: []probes.Via{probes.ViaDomain},
-			Endpoint: probes.Endpoint{
-				ID: "vpce-0a1b2c3d", DNSName: "vpce-0a1b2c3d-x.execute-api.cn-north-1.vpce.amazonaws.com.cn",
-				Addresses: []netip.Addr{netip.MustParseAddr("10.0.1.17"), netip.MustParseAddr("10.0.1.18"), netip.MustParseAddr("fd00::1")},
+			Name:      "web",
+			Kind:      probes.CustomDomain,
+			Domain:    "api.example.com",
+			Region:    "cn-north-1",
+			DNSSuffix: "amazonaws.com.cn",
+			Path:      "/v1?deep=1",
+			Settings: &probes.Settings{
+				Method: "POST",
+				Via:    []probes.Via{probes.ViaDomain},
+				Endpoint: probes.Endpoint{
+					ID: "vpce-0a1b2c3d", DNSName: "vpce-0a1b2c3d-x.execute-api.cn-north-1.vpce.amazonaws.com.cn",
+					Addresses: []netip.Addr{netip.MustParseAddr("10.0.1.17"), netip.MustParseAddr("10.0.1.18"), netip.MustParseAddr("fd00::1")},
+				},
+				Resolvers:         []string{"system", "10.0.0.2:53", "[fd00::2]:5353", "[fd00::2]:53"},
+				IPFamily:          "both",
+				Port:              8443,
+				Sign:              true,
+				Profile:           "probe",
+				APIKey:            probes.Secret{Env: "KEY"},
+				Headers:           []probes.Header{{Name: "X-Tenant", Value: "a: b"}, {Name: "X-Token", Secret: probes.Secret{File: folder + "/token"}}},
+				Body:              "{\"n\": 1}\n",
+				Expect:            probes.Expect{Status: []int{200, 204}, Body: "^ok", JSON: []probes.Equals{{Path: "a.0", Value: "01"}}},
+				Control:           probes.Control{URL: "https://checkip.example:8443/ip?v=4", Status: []int{200}, Body: "^[0-9.]+$"},
+				Recognize:         []probes.Recognize{{Finding: "throttled", Status: 418, Header: "X-E: y", Body: "slow"}},
+				FollowUp:          true,
+				KeyExchange:       "hybrid",
+				Trust:             probes.Trust{CAFile: "/etc/ca.pem"},
+				ClientCertificate: probes.ClientCertificate{Certificate: folder + "/a/client.pem", Key: folder + "/client.key", Truststore: filepath.Dir(folder) + "/bundle.pem"},
+				Every:             20 * time.Second,
+				WhileFailing:      time.Second,
+				Timeout:           3 * time.Second,
+				Pace:              map[string]time.Duration{"invoke": time.Hour, "trace": 5 * time.Minute},
 			},
-			Resolvers: []string{"system", "10.0.0.2:53", "[fd00::2]:5353", "[fd00::2]:53"},
-			IPFamily:  "both", Port: 8443, Sign: true, Profile: "probe", APIKey: probes.Secret{Env: "KEY"},
-			Headers:   []probes.Header{{Name: "X-Tenant", Value: "a: b"}, {Name: "X-Token", Secret: probes.Secret{File: folder + "/token"}}},
-			Body:      "{\"n\": 1}\n",
-			Expect:    probes.Expect{Status: []int{200, 204}, Body: "^ok", JSON: []probes.Equals{{Path: "a.0", Value: "01"}}},
-			Control:   probes.Control{URL: "https://checkip.example:8443/ip?v=4", Status: []int{200}, Body: "^[0-9.]+$"},
-			Recognize: []probes.Recognize{{Finding: "throttled", Status: 418, Header: "X-E: y", Body: "slow"}},
-			FollowUp:  true, KeyExchange: "hybrid", Trust: probes.Trust{CAFile: "/etc/ca.pem"},
-			ClientCertificate: probes.ClientCertificate{Certificate: folder + "/a/client.pem", Key: folder + "/client.key", Truststore: filepath.Dir(folder) + "/bundle.pem"},
-			Every:             20 * time.Second, WhileFailing: time.Second, Timeout: 3 * time.Second,
-			Pace: map[string]time.Duration{"invoke": time.Hour, "trace": 5 * time.Minute},
 		}},
 	}
 	if diff := cmp.Diff(want, l.Config, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
@@ -238,15 +268,20 @@ func TestInheritedPaces(t *testing.T) {
 	}
 }
 
-// Thousands of targets that are alike hold their lists, mappings and texts once.
+// Thousands of targets that are alike hold their settings once, and those that
+// differ the lists, mappings and texts in which they don't.
 func TestEqualPartsAreShared(t *testing.T) {
 	l := load(t, domain+"    resolvers: [10.0.0.2]\n    pace: {trace: 5m}\n    endpoint: {addresses: [10.0.1.17]}\n"+
 		"  - {name: b, kind: custom-domain, domain: x.example, resolvers: [10.0.0.2], pace: {trace: 5m}, endpoint: {addresses: [10.0.1.17]}}\n"+
+		"  - {name: b2, kind: custom-domain, domain: x.example, port: 8443, resolvers: [10.0.0.2], pace: {trace: 5m}, endpoint: {addresses: [10.0.1.17]}}\n"+
 		"  - {name: c, kind: custom-domain, domain: c.example, resolvers: [10.0.0.3], pace: {trace: 6m}, endpoint: {addresses: [10.0.1.18]}}\n")
-	a, b, c := l.Targets[0], l.Targets[1], l.Targets[2]
+	a, b, other, c := l.Targets[0], l.Targets[1], l.Targets[2], l.Targets[3]
 	pace := func(t *probes.Target) uintptr { return reflect.ValueOf(t.Pace).Pointer() }
-	if &a.Resolvers[0] != &b.Resolvers[0] || &a.Endpoint.Addresses[0] != &b.Endpoint.Addresses[0] || pace(a) != pace(b) {
+	if &a.Resolvers[0] != &other.Resolvers[0] || &a.Endpoint.Addresses[0] != &other.Endpoint.Addresses[0] || pace(a) != pace(other) {
 		t.Error("equal lists or mappings are not one")
+	}
+	if a.Settings != b.Settings || a.Settings == other.Settings {
+		t.Error("equal settings are not one, or different ones are")
 	}
 	if c.Resolvers[0] != "10.0.0.3:53" || c.Endpoint.Addresses[0] != netip.MustParseAddr("10.0.1.18") || c.Pace["trace"] != 6*time.Minute {
 		t.Errorf("different ones are one: %+v", c)

@@ -40,7 +40,7 @@ func (p printer) mapping(v reflect.Value, path string) *yaml.Node {
 	n := &yaml.Node{Kind: yaml.MappingNode}
 	for _, f := range fieldsOf(v.Type()) {
 		at := join(path, f.Key)
-		value := p.value(v.Field(f.index), at, f.Default != "")
+		value := p.value(v.FieldByIndex(f.index), at, f.Default != "")
 		if value == nil {
 			continue
 		}

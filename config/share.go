@@ -11,16 +11,17 @@ import (
 // differ in little more than their names. It is safe because nothing changes a
 // configuration once it is loaded.
 func share(targets []*probes.Target) {
-	s := sharer{texts: map[string]string{}, lists: map[string]reflect.Value{}}
+	s := sharer{texts: map[string]string{}, parts: map[string]reflect.Value{}}
 	for _, t := range targets {
 		s.share(reflect.ValueOf(t).Elem())
 	}
 }
 
-// A sharer knows the texts, lists and mappings that were met first.
+// A sharer knows the texts, and all else that texts are not, that were met
+// first.
 type sharer struct {
 	texts map[string]string
-	lists map[string]reflect.Value // by type and content
+	parts map[string]reflect.Value // lists, mappings and settings, by type and content
 }
 
 func (s sharer) share(v reflect.Value) {
@@ -34,11 +35,19 @@ func (s sharer) share(v reflect.Value) {
 		for i := range v.NumField() {
 			s.share(v.Field(i))
 		}
+	case v.Kind() == reflect.Pointer:
+		s.share(v.Elem())
+		s.one(v, v.Elem())
 	case v.Kind() == reflect.Slice, v.Kind() == reflect.Map:
-		content := fmt.Sprintf("%#v", v.Interface())
-		if _, ok := s.lists[content]; !ok {
-			s.lists[content] = reflect.ValueOf(v.Interface())
-		}
-		v.Set(s.lists[content])
+		s.one(v, v)
 	}
+}
+
+// one replaces v by the first that had this content.
+func (s sharer) one(v, content reflect.Value) {
+	key := fmt.Sprintf("%#v", content.Interface())
+	if _, ok := s.parts[key]; !ok {
+		s.parts[key] = reflect.ValueOf(v.Interface())
+	}
+	v.Set(s.parts[key])
 }

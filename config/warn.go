@@ -126,7 +126,7 @@ func (d *decoder) warnControl(t *probes.Target, path string) {
 // read, and on variables that are not set, of v and what it holds.
 func (d *decoder) warnFiles(v reflect.Value, path string) {
 	for _, f := range d.fields(v.Type()) {
-		value, at := v.Field(f.index), join(path, f.Key)
+		value, at := v.FieldByIndex(f.index), join(path, f.Key)
 		switch {
 		case isSecret(f.Type):
 			d.warnSecret(value.Interface().(probes.Secret), at)

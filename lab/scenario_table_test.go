@@ -92,13 +92,15 @@ func TestScenariosAreWellFormed(t *testing.T) {
 // Edits replace what they change: a target is copied, what it points to is not.
 func TestEditsShareNothing(t *testing.T) {
 	t.Parallel()
-	make := func() probes.Target {
-		return probes.Target{
-			Via:      []probes.Via{probes.ViaPrivateDNS, probes.ViaEndpoint, probes.ViaAlias},
-			Endpoint: probes.Endpoint{Addresses: ENIs()},
-			Headers:  []probes.Header{{Name: "X-Kept", Value: "1"}},
-			Expect:   probes.Expect{Status: []int{200}},
-			Trust:    probes.Trust{CAFile: "/lab/roots.pem"},
+	make := func() *probes.Target {
+		return &probes.Target{
+			Settings: &probes.Settings{
+				Via:      []probes.Via{probes.ViaPrivateDNS, probes.ViaEndpoint, probes.ViaAlias},
+				Endpoint: probes.Endpoint{Addresses: ENIs()},
+				Headers:  []probes.Header{{Name: "X-Kept", Value: "1"}},
+				Expect:   probes.Expect{Status: []int{200}},
+				Trust:    probes.Trust{CAFile: "/lab/roots.pem"},
+			},
 		}
 	}
 	for _, s := range Scenarios() {
@@ -106,8 +108,8 @@ func TestEditsShareNothing(t *testing.T) {
 			continue
 		}
 		before := make()
-		after := before
-		s.Edit(&after)
+		after := before.Clone()
+		s.Edit(after)
 		want := make()
 		if !slices.Equal(before.Via, want.Via) || !slices.Equal(before.Endpoint.Addresses, want.Endpoint.Addresses) ||
 			!slices.Equal(before.Headers, want.Headers) || !slices.Equal(before.Expect.Status, want.Expect.Status) {

@@ -30,7 +30,15 @@ type Target struct {
 	Domain    string `config:"domain" format:"host" example:"api.example.com" doc:"The custom domain's host name."`
 	Stage     string `config:"stage" pattern:"^[A-Za-z0-9_$-]{1,128}$" example:"prod" doc:"The stage of the API; a custom domain has none."`
 	Path      string `config:"path" pattern:"^/" default:"/" example:"/health" doc:"The resource's path, below the stage; a query may follow."`
-	Method    string `config:"method" enum:"GET,HEAD,POST,PUT,PATCH,DELETE,OPTIONS" default:"GET" doc:"The HTTP method. An answer to HEAD has no body, so its causes are harder to tell."`
+
+	*Settings // never nil
+}
+
+// Settings are what a target has in common with most others, by their number
+// and by what they say, so that those which are equal may be one. Who changes
+// those of a target that is not its own needs a [Target.Clone].
+type Settings struct {
+	Method string `config:"method" enum:"GET,HEAD,POST,PUT,PATCH,DELETE,OPTIONS" default:"GET" doc:"The HTTP method. An answer to HEAD has no body, so its causes are harder to tell."`
 
 	Via       []Via    `config:"via" enum:"private-dns,endpoint,alias,domain" doc:"The name forms to walk: private-dns ({api}.execute-api…), endpoint (the endpoint's own name with x-apigw-api-id), alias ({api}-{vpce}.execute-api…), domain. Default: private-dns for a private API, domain for a custom domain."`
 	Endpoint  Endpoint `config:"endpoint" doc:"The execute-api interface VPC endpoint."`
@@ -75,6 +83,14 @@ func (t *Target) Uses(addr netip.Addr) bool {
 		return !addr.Unmap().Is4()
 	}
 	return true
+}
+
+// Clone returns a copy of the target that has nothing of its settings in common
+// with it, save the lists in them.
+func (t *Target) Clone() *Target {
+	c, settings := *t, *t.Settings
+	c.Settings = &settings
+	return &c
 }
 
 // Runs reports whether the target's configuration asks for a kind of probe.

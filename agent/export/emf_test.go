@@ -50,7 +50,7 @@ func on(n byte, kind string, outcome probes.Outcome, took time.Duration) probes.
 // do not.
 func round(target string, verdict agent.Verdict, findings ...probes.Finding) agent.Round {
 	r := agent.Round{Verdict: verdict, Started: started, Took: time.Second, Paths: 2, Working: 1, Failing: 1, Findings: findings}
-	r.Evidence.Target = &probes.Target{Name: target}
+	r.Evidence.Target = &probes.Target{Name: target, Settings: &probes.Settings{}}
 	r.Evidence.Lanes = []probes.Lane{lane(1, true), lane(2, true), lane(3, false)}
 	return r
 }

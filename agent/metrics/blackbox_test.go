@@ -62,7 +62,7 @@ func walked(v agent.Verdict, outcome probes.Outcome, status float64) *view {
 		saw("trace", probes.Observation{Addr: addr(1), Outcome: probes.OK, Phases: []probes.Phase{{Name: "trace", Took: 7 * time.Second}}}).
 		saw("handshake", tls(2), tls(1)).
 		saw("invoke", last(2, outcome, status), last(1, probes.OK, 200))
-	r.r.Evidence.Target = &probes.Target{Name: "orders", Via: []probes.Via{probes.ViaPrivateDNS}}
+	r.r.Evidence.Target = &probes.Target{Name: "orders", Settings: &probes.Settings{Via: []probes.Via{probes.ViaPrivateDNS}}}
 	r.r.Took = 1500 * time.Millisecond
 	r.r.Paths, r.r.Working = 2, 2
 	if outcome.Blames() {

@@ -63,7 +63,7 @@ type view struct {
 
 func of(target string, verdict agent.Verdict, lanes ...probes.Lane) *view {
 	return &view{agent.Round{
-		Evidence: probes.Evidence{Target: &probes.Target{Name: target}, Lanes: lanes},
+		Evidence: probes.Evidence{Target: &probes.Target{Name: target, Settings: &probes.Settings{}}, Lanes: lanes},
 		Verdict:  verdict, Started: time.Now(), Took: 3 * time.Millisecond,
 	}}
 }

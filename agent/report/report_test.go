@@ -26,12 +26,21 @@ type says string
 func (s says) String() string { return string(s) }
 
 var orders = &probes.Target{
-	Name: "orders", Kind: probes.PrivateAPI, API: "a1b2c3d4e5", Region: "eu-west-1", Stage: "prod", Path: "/health?key=secret",
-	Method: "GET", Port: 443, Via: []probes.Via{probes.ViaPrivateDNS, probes.ViaEndpoint},
-	Endpoint: probes.Endpoint{DNSName: "vpce-0a1b2c3d4e5f67890-abcdefgh.execute-api.eu-west-1.vpce.amazonaws.com"},
+	Name:   "orders",
+	Kind:   probes.PrivateAPI,
+	API:    "a1b2c3d4e5",
+	Region: "eu-west-1",
+	Stage:  "prod",
+	Path:   "/health?key=secret",
+	Settings: &probes.Settings{
+		Method:   "GET",
+		Port:     443,
+		Via:      []probes.Via{probes.ViaPrivateDNS, probes.ViaEndpoint},
+		Endpoint: probes.Endpoint{DNSName: "vpce-0a1b2c3d4e5f67890-abcdefgh.execute-api.eu-west-1.vpce.amazonaws.com"},
+	},
 }
 
-var carts = &probes.Target{Name: "carts", Kind: probes.CustomDomain, Domain: "api.example.com", Path: "/", Method: "GET", Port: 443, Via: []probes.Via{probes.ViaDomain}}
+var carts = &probes.Target{Name: "carts", Kind: probes.CustomDomain, Domain: "api.example.com", Path: "/", Settings: &probes.Settings{Method: "GET", Port: 443, Via: []probes.Via{probes.ViaDomain}}}
 
 func addr(n int) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(n), 17}), 443)

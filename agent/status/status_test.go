@@ -48,7 +48,7 @@ func round(name string, v agent.Verdict, paths, working int) agent.Round {
 	lane := probes.Lane{Via: probes.ViaDomain, ServerName: name}
 	o := probes.Observation{Kind: "connect", Via: probes.ViaDomain, Outcome: probes.OK, Err: errors.New("<script>alert(1)</script>")}
 	return agent.Round{
-		Evidence: probes.Evidence{Target: &probes.Target{Name: name}, Lanes: []probes.Lane{lane}}.With("connect", []probes.Observation{o}),
+		Evidence: probes.Evidence{Target: &probes.Target{Name: name, Settings: &probes.Settings{}}, Lanes: []probes.Lane{lane}}.With("connect", []probes.Observation{o}),
 		Findings: []probes.Finding{{Rule: &probes.Rule{ID: "x"}, Because: []probes.Observation{o}}},
 		Verdict:  v, Started: time.Now(), Paths: paths, Working: working, Failing: paths - working,
 	}
@@ -125,7 +125,7 @@ func TestEndpoints(t *testing.T) {
 // A sidecar that waits for a target must not be let through by a target that
 // was never walked.
 func TestReadyBeforeTheFirstWalk(t *testing.T) {
-	never := agentOf{rounds: []agent.Round{{Evidence: probes.Evidence{Target: &probes.Target{Name: "orders"}}, Verdict: agent.Unknown}}}
+	never := agentOf{rounds: []agent.Round{{Evidence: probes.Evidence{Target: &probes.Target{Name: "orders", Settings: &probes.Settings{}}}, Verdict: agent.Unknown}}}
 	r := ask(never, "GET", "/readyz?require=orders")
 	if got := body(t, r); r.StatusCode != 503 || got != "orders is unknown: not walked yet\n" {
 		t.Errorf("%d %q", r.StatusCode, got)
@@ -284,7 +284,7 @@ func TestARunningAgent(t *testing.T) {
 			return func(*probes.Target) (probes.Probe, error) { return well{}, nil }
 		},
 	}
-	a, err := agent.New([]*probes.Target{{Name: "orders"}}, []probes.Kind{k}, probes.System{}, agent.Options{})
+	a, err := agent.New([]*probes.Target{{Name: "orders", Settings: &probes.Settings{}}}, []probes.Kind{k}, probes.System{}, agent.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -143,13 +143,15 @@ func orders() *probes.Target {
 		Kind:   probes.PrivateAPI,
 		API:    "a1b2c3d4e5",
 		Region: "eu-west-1",
-		Via:    []probes.Via{probes.ViaPrivateDNS},
-		Endpoint: probes.Endpoint{
-			ID:        "vpce-0a1b2c3d4e5f67890",
-			Addresses: []netip.Addr{a1, a2},
+		Settings: &probes.Settings{
+			Via: []probes.Via{probes.ViaPrivateDNS},
+			Endpoint: probes.Endpoint{
+				ID:        "vpce-0a1b2c3d4e5f67890",
+				Addresses: []netip.Addr{a1, a2},
+			},
+			Port:    443,
+			Timeout: 5 * time.Second,
 		},
-		Port:    443,
-		Timeout: 5 * time.Second,
 	}
 }
 

@@ -238,15 +238,15 @@ func (q *inquiry) walked(via probes.Via) bool {
 // alias resolves and calls {api}-{vpce}, whose name exists for an associated
 // endpoint of a deployed private API only.
 func (q *inquiry) alias() {
-	t := *q.target
+	t := q.target.Clone()
 	t.Via, t.Endpoint.DNSName = []probes.Via{probes.ViaAlias}, ""
-	lookup, err := resolve.Kind.New(q.system)(&t)
+	lookup, err := resolve.Kind.New(q.system)(t)
 	if err != nil || lookup == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(q.ctx, t.Timeout)
 	defer cancel()
-	seen := probes.Evidence{Target: &t}
+	seen := probes.Evidence{Target: t}
 	answers := lookup.Probe(ctx, seen, nil)
 	missing := probes.Filter(answers, func(o probes.Observation) bool { return o.Outcome == probes.NoSuchName })
 	switch lanes := resolve.Lanes(seen.With("resolve", answers)); {

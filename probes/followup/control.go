@@ -59,10 +59,21 @@ func strangerOf(t *probes.Target) (*probes.Target, error) {
 		}
 	}
 	return &probes.Target{
-		Name: t.Name, Kind: probes.CustomDomain, Domain: strings.ToLower(u.Hostname()), Via: []probes.Via{probes.ViaDomain},
-		Port: uint16(port), Method: http.MethodGet, Path: u.RequestURI(),
-		Expect:    probes.Expect{Status: t.Control.Status, Body: t.Control.Body},
-		Resolvers: t.Resolvers, IPFamily: t.IPFamily, Trust: t.Trust, KeyExchange: t.KeyExchange, Timeout: t.Timeout,
+		Name:   t.Name,
+		Kind:   probes.CustomDomain,
+		Domain: strings.ToLower(u.Hostname()),
+		Path:   u.RequestURI(),
+		Settings: &probes.Settings{
+			Via:         []probes.Via{probes.ViaDomain},
+			Port:        uint16(port),
+			Method:      http.MethodGet,
+			Expect:      probes.Expect{Status: t.Control.Status, Body: t.Control.Body},
+			Resolvers:   t.Resolvers,
+			IPFamily:    t.IPFamily,
+			Trust:       t.Trust,
+			KeyExchange: t.KeyExchange,
+			Timeout:     t.Timeout,
+		},
 	}, nil
 }
 

@@ -79,20 +79,47 @@ func TestStrangersAreNoGateway(t *testing.T) {
 func TestStrangerHasNothingOfTheTarget(t *testing.T) {
 	t.Parallel()
 	target := &probes.Target{
-		Name: "orders", Kind: probes.PrivateAPI, API: "a1", Region: "eu-west-1", Stage: "prod", Path: "/health", Method: "POST", Body: "order",
-		Sign: true, Profile: "p", APIKey: probes.Secret{Env: "KEY"}, Headers: []probes.Header{{Name: "X-Tenant", Value: "7"}},
-		Endpoint: probes.Endpoint{ID: "vpce-0a1b2c3d"}, ClientCertificate: probes.ClientCertificate{Certificate: "c", Key: "k"},
-		Resolvers: []string{"10.0.0.2:53"}, IPFamily: "ipv6", Trust: probes.Trust{CAFile: "ca.pem"}, KeyExchange: "hybrid",
-		Control: probes.Control{URL: "https://CheckIP.example:8443/now?v=4", Status: []int{204}, Body: "^$"},
+		Name:   "orders",
+		Kind:   probes.PrivateAPI,
+		API:    "a1",
+		Region: "eu-west-1",
+		Stage:  "prod",
+		Path:   "/health",
+		Settings: &probes.Settings{
+			Method:            "POST",
+			Body:              "order",
+			Sign:              true,
+			Profile:           "p",
+			APIKey:            probes.Secret{Env: "KEY"},
+			Headers:           []probes.Header{{Name: "X-Tenant", Value: "7"}},
+			Endpoint:          probes.Endpoint{ID: "vpce-0a1b2c3d"},
+			ClientCertificate: probes.ClientCertificate{Certificate: "c", Key: "k"},
+			Resolvers:         []string{"10.0.0.2:53"},
+			IPFamily:          "ipv6",
+			Trust:             probes.Trust{CAFile: "ca.pem"},
+			KeyExchange:       "hybrid",
+			Control:           probes.Control{URL: "https://CheckIP.example:8443/now?v=4", Status: []int{204}, Body: "^$"},
+		},
 	}
 	got, err := strangerOf(target)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := probes.Target{
-		Name: "orders", Kind: probes.CustomDomain, Domain: "checkip.example", Via: []probes.Via{probes.ViaDomain}, Port: 8443,
-		Method: "GET", Path: "/now?v=4", Expect: probes.Expect{Status: []int{204}, Body: "^$"},
-		Resolvers: []string{"10.0.0.2:53"}, IPFamily: "ipv6", Trust: probes.Trust{CAFile: "ca.pem"}, KeyExchange: "hybrid",
+		Name:   "orders",
+		Kind:   probes.CustomDomain,
+		Domain: "checkip.example",
+		Path:   "/now?v=4",
+		Settings: &probes.Settings{
+			Via:         []probes.Via{probes.ViaDomain},
+			Port:        8443,
+			Method:      "GET",
+			Expect:      probes.Expect{Status: []int{204}, Body: "^$"},
+			Resolvers:   []string{"10.0.0.2:53"},
+			IPFamily:    "ipv6",
+			Trust:       probes.Trust{CAFile: "ca.pem"},
+			KeyExchange: "hybrid",
+		},
 	}
 	if diff := cmp.Diff(want, *got); diff != "" {
 		t.Error(diff)

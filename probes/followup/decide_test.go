@@ -140,7 +140,7 @@ func (d decided) evidence() (probes.Evidence, probes.Observation) {
 	for probe, reading := range d.readings {
 		asked = append(asked, probes.Observation{Detail: &Detail{Probe: probe, Reading: reading, About: about}})
 	}
-	seen := probes.Evidence{Target: &probes.Target{Kind: probes.CustomDomain}}
+	seen := probes.Evidence{Target: &probes.Target{Kind: probes.CustomDomain, Settings: &probes.Settings{}}}
 	return seen.With("invoke", walked).With(name, asked), subject
 }
 

@@ -145,16 +145,16 @@ func TestScenarios(t *testing.T) {
 			continue
 		}
 		t.Run(s.ID, func(t *testing.T) {
-			target := *targets[s.Target]
+			target := targets[s.Target].Clone()
 			if s.Edit != nil {
-				s.Edit(&target)
+				s.Edit(target)
 			}
 			if s.Break != nil {
 				l.Break(s.Break)
 			}
 			defer l.Heal()
 			before := len(l.Requests())
-			w := newWalker(t, l.System(), &target)
+			w := newWalker(t, l.System(), target)
 			want := s.Want
 			found := w.round()
 			if got := idsOf(found); !slices.Equal(got, want) {
@@ -269,11 +269,11 @@ func counts(seen probes.Evidence) (n int) {
 // Without follow-ups the same rules leave the wider set.
 func TestOff(t *testing.T) {
 	l, targets := startLab(t)
-	target := *targets["billing"]
+	target := targets["billing"].Clone()
 	target.FollowUp = false
 	l.Break(lab.APIKeyDisabled)
 	want := []string{"api-key-rejected", "api-not-found", "default-endpoint-disabled", "host-not-recognized", "public-api-captured", "stage-not-found", "waf-blocked"}
-	found := newWalker(t, l.System(), &target).round()
+	found := newWalker(t, l.System(), target).round()
 	if got := idsOf(found); !slices.Equal(got, want) {
 		t.Errorf("got  %v\nwant %v", got, want)
 	}
@@ -292,10 +292,10 @@ func TestOff(t *testing.T) {
 // No follow-up of a method that may change something repeats it.
 func TestUnsafeMethodsAreNotRepeated(t *testing.T) {
 	l, targets := startLab(t)
-	target := *targets["billing"]
+	target := targets["billing"].Clone()
 	target.Method, target.Body = "POST", "order"
 	l.Break(lab.StageDeleted)
-	newWalker(t, l.System(), &target).round()
+	newWalker(t, l.System(), target).round()
 	asked := 0
 	for _, r := range l.Requests() {
 		if strings.HasPrefix(r.UserAgent, "vpcprobe-followup/") {
@@ -344,13 +344,13 @@ func TestControl(t *testing.T) {
 		{"orders", lab.StageDeleted, "", -1},      // API Gateway answers: follow-ups, but no control
 	} {
 		t.Run(tt.target, func(t *testing.T) {
-			target := *targets[tt.target]
+			target := targets[tt.target].Clone()
 			target.Headers = []probes.Header{{Name: "X-Tenant", Value: "tenant-7"}, {Name: "X-Apigw-Api-Id", Value: "a1"}}
 			target.Control = probes.Control{URL: fmt.Sprintf("https://%s:%d/ip?v=4", lab.ControlDomain, target.Port)}
 			l.Break(tt.fault)
 			defer l.Heal()
 			before := len(l.Visits())
-			w := newWalker(t, l.System(), &target)
+			w := newWalker(t, l.System(), target)
 			w.round()
 			sent := counts(w.seen)
 			if tt.counts >= 0 && sent != tt.counts {
@@ -403,7 +403,7 @@ func checkVisits(t *testing.T, visits []lab.Visit, once bool) {
 
 // A control that cannot be is a mistake of the configuration.
 func TestControlMustBeAPage(t *testing.T) {
-	target := &probes.Target{Kind: probes.CustomDomain, Domain: "x.example", Via: []probes.Via{probes.ViaDomain}, Region: "eu-west-1", Path: "/", Method: "GET", FollowUp: true}
+	target := &probes.Target{Kind: probes.CustomDomain, Domain: "x.example", Region: "eu-west-1", Path: "/", Settings: &probes.Settings{Via: []probes.Via{probes.ViaDomain}, Method: "GET", FollowUp: true}}
 	for _, control := range []probes.Control{{URL: "http://y.example/"}, {URL: "https://y.example/", Body: "("}} {
 		target.Control = control
 		if _, err := followup.Kind.New(probes.Host())(target); err == nil || !strings.HasPrefix(err.Error(), "control: ") {

@@ -40,9 +40,14 @@ func BenchmarkShake(b *testing.B) {
 			speak(config)(conn)
 		}
 	}()
-	c, err := NewClient(probes.Host(), &probes.Target{Kind: probes.CustomDomain, KeyExchange: "classical",
-		Trust:             probes.Trust{CAFile: file("ca.pem", ca.PEM())},
-		ClientCertificate: probes.ClientCertificate{Certificate: file("c.pem", client.PEM()), Key: file("c.key", client.KeyPEM(b))}})
+	c, err := NewClient(probes.Host(), &probes.Target{
+		Kind: probes.CustomDomain,
+		Settings: &probes.Settings{
+			KeyExchange:       "classical",
+			Trust:             probes.Trust{CAFile: file("ca.pem", ca.PEM())},
+			ClientCertificate: probes.ClientCertificate{Certificate: file("c.pem", client.PEM()), Key: file("c.key", client.KeyPEM(b))},
+		},
+	})
 	if err != nil {
 		b.Fatal(err)
 	}

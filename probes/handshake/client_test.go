@@ -182,7 +182,7 @@ func TestFilesAtFault(t *testing.T) {
 	p := newPlace(t)
 	client, other := p.people.Issue(t, "client"), p.people.Issue(t, "other")
 	p.identity(client)
-	good := *p.target
+	good := p.target.Clone()
 	key := pem.EncodeToMemory(&pem.Block{Type: "ENCRYPTED PRIVATE KEY", Bytes: []byte("xyzzy")})
 	for _, tt := range []struct {
 		name   string
@@ -199,7 +199,7 @@ func TestFilesAtFault(t *testing.T) {
 		{"a folder", func() { p.target.Trust.CAFile = t.TempDir() }, "not a regular file"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			*p.target = good
+			*p.target = *good.Clone()
 			tt.change()
 			o, line := p.walk(speak(only(tls.VersionTLS13, p.server())), true)
 			p.expect(o, probes.Fault)

@@ -25,7 +25,7 @@ func FuzzServer(f *testing.F) {
 	f.Add([]byte("\x16\x03\x01\x00\x2a\x02\x00\x00\x26\x03\x01" + strings.Repeat("r", 32) + "\x00\xc0\x13\x00"))
 	f.Add([]byte("\x14\x03\x03\x00\x01\x01\x1b[2J\x00\xff"))
 	f.Add([]byte("\x16\x03\x03\x00,\x02\x00\x00(\x03\x03" + strings.Repeat("r", 22) + "@" + strings.Repeat(" ", 600)))
-	client, err := NewClient(probes.Host(), &probes.Target{Kind: probes.CustomDomain, KeyExchange: "classical", Timeout: 5 * time.Second})
+	client, err := NewClient(probes.Host(), &probes.Target{Kind: probes.CustomDomain, Settings: &probes.Settings{KeyExchange: "classical", Timeout: 5 * time.Second}})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -41,8 +41,14 @@ type place struct {
 func newPlace(t *testing.T) *place {
 	p := &place{t: t, ca: certtest.Root(t, "Lab Root"), people: certtest.Root(t, "People Root")}
 	p.target = &probes.Target{
-		Name: "test", Kind: probes.CustomDomain, Domain: domain, KeyExchange: "classical", Timeout: 10 * time.Second,
-		Trust: probes.Trust{CAFile: p.file("ca.pem", p.ca.PEM())},
+		Name:   "test",
+		Kind:   probes.CustomDomain,
+		Domain: domain,
+		Settings: &probes.Settings{
+			KeyExchange: "classical",
+			Timeout:     10 * time.Second,
+			Trust:       probes.Trust{CAFile: p.file("ca.pem", p.ca.PEM())},
+		},
 	}
 	return p
 }
@@ -378,9 +384,18 @@ func TestServerCertificates(t *testing.T) {
 func TestCertificateOfAnotherRegion(t *testing.T) {
 	p := newPlace(t)
 	addr := listen(t, speak(only(tls.VersionTLS12, p.server(certtest.Names("*.execute-api.eu-west-1.amazonaws.com")))))
-	*p.target = probes.Target{Kind: probes.PrivateAPI, API: "a1b2c3d4e5", Region: "us-east-1", KeyExchange: "classical", Trust: p.target.Trust,
-		Via: []probes.Via{probes.ViaPrivateDNS}, Endpoint: probes.Endpoint{ID: "vpce-0a1b2c3d4e5f67890", Addresses: []netip.Addr{addr.Addr()},
-			DNSName: "vpce-0a1b2c3d4e5f67890-abcdefgh.execute-api.eu-west-1.vpce.amazonaws.com"}}
+	*p.target = probes.Target{
+		Kind:   probes.PrivateAPI,
+		API:    "a1b2c3d4e5",
+		Region: "us-east-1",
+		Settings: &probes.Settings{
+			KeyExchange: "classical",
+			Trust:       p.target.Trust,
+			Via:         []probes.Via{probes.ViaPrivateDNS},
+			Endpoint: probes.Endpoint{ID: "vpce-0a1b2c3d4e5f67890", Addresses: []netip.Addr{addr.Addr()},
+				DNSName: "vpce-0a1b2c3d4e5f67890-abcdefgh.execute-api.eu-west-1.vpce.amazonaws.com"},
+		},
+	}
 	o, _ := p.walkTo(context.Background(), addr, true)
 	p.expect(o, probes.WrongName, "server-cert-wrong-name certain")
 	asked := probes.Observation{Kind: "resolve", Via: probes.ViaPrivateDNS, Name: p.target.NameOf(probes.ViaPrivateDNS), Outcome: probes.Elsewhere, Detail: &resolve.Detail{}}

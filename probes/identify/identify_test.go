@@ -246,7 +246,7 @@ func TestRules(t *testing.T) {
 			continue // not part of a target
 		}
 		f := s.write(t)
-		target := &probes.Target{ClientCertificate: probes.ClientCertificate{Certificate: f.Certificate, Key: f.Key, Truststore: f.Truststore}}
+		target := &probes.Target{Settings: &probes.Settings{ClientCertificate: probes.ClientCertificate{Certificate: f.Certificate, Key: f.Key, Truststore: f.Truststore}}}
 		got := diagnose(t, target, reached)
 		want := slices.Clone(s.findings)
 		slices.Sort(want)
@@ -273,7 +273,7 @@ func expired(t *testing.T, reached map[string]bool) {
 	root := certtest.Root(t, "Root")
 	old := root.Issue(t, "old", certtest.Valid(time.Now().Add(-48*time.Hour), time.Now().Add(-24*time.Hour)))
 	f := situation{client: old.PEM(), key: old.KeyPEM(t), bundle: root.PEM()}.write(t)
-	o := probe1(t, &probes.Target{ClientCertificate: probes.ClientCertificate{Certificate: f.Certificate, Key: f.Key, Truststore: f.Truststore}})
+	o := probe1(t, &probes.Target{Settings: &probes.Settings{ClientCertificate: probes.ClientCertificate{Certificate: f.Certificate, Key: f.Key, Truststore: f.Truststore}}})
 	for outcome, want := range map[probes.Outcome]string{
 		probes.OK: "client-cert-expired-accepted", probes.ServerError: "client-cert-expired-accepted", probes.NotFound: "client-cert-expired-accepted",
 		probes.Denied: "client-cert-expired", probes.Rejected: "client-cert-expired", probes.Skipped: "client-cert-expired",
@@ -341,7 +341,7 @@ func unreadables(t *testing.T) []unreadableCase {
 	pkcs8 := pem.EncodeToMemory(&pem.Block{Type: "ENCRYPTED PRIVATE KEY", Bytes: []byte("x")})
 	good, key, none := file("client.pem", client.PEM()), file("client.key", client.KeyPEM(t)), filepath.Join(dir, "none")
 	of := func(certificate, key, truststore string) *probes.Target {
-		return &probes.Target{ClientCertificate: probes.ClientCertificate{Certificate: certificate, Key: key, Truststore: truststore}}
+		return &probes.Target{Settings: &probes.Settings{ClientCertificate: probes.ClientCertificate{Certificate: certificate, Key: key, Truststore: truststore}}}
 	}
 	return []unreadableCase{
 		{"no certificate", of(none, key, ""), "client-cert-unreadable", "client certificate " + none + ": no such file"},
@@ -449,7 +449,7 @@ func TestMetrics(t *testing.T) {
 	root := certtest.Root(t, "Root")
 	client := root.Issue(t, "client")
 	f := situation{client: client.PEM(), key: client.KeyPEM(t), bundle: root.PEM()}.write(t)
-	target := &probes.Target{ClientCertificate: probes.ClientCertificate{Certificate: f.Certificate, Key: f.Key, Truststore: f.Truststore}}
+	target := &probes.Target{Settings: &probes.Settings{ClientCertificate: probes.ClientCertificate{Certificate: f.Certificate, Key: f.Key, Truststore: f.Truststore}}}
 	var got []string
 	for _, v := range probe1(t, target).Values {
 		got = append(got, fmt.Sprintf("%s %v %.0f", v.Name, v.Labels, v.V))
@@ -465,7 +465,7 @@ func TestMetrics(t *testing.T) {
 }
 
 func TestNothingToDoWithoutACertificate(t *testing.T) {
-	if p, err := Kind.New(probes.Host())(&probes.Target{}); p != nil || err != nil {
+	if p, err := Kind.New(probes.Host())(&probes.Target{Settings: &probes.Settings{}}); p != nil || err != nil {
 		t.Errorf("%v, %v", p, err)
 	}
 }
@@ -475,7 +475,7 @@ func TestChangedFiles(t *testing.T) {
 	root, other := certtest.Root(t, "Root"), certtest.Root(t, "Other")
 	client := root.Issue(t, "client")
 	f := situation{client: client.PEM(), key: client.KeyPEM(t), bundle: other.PEM()}.write(t)
-	target := &probes.Target{ClientCertificate: probes.ClientCertificate{Certificate: f.Certificate, Key: f.Key, Truststore: f.Truststore}}
+	target := &probes.Target{Settings: &probes.Settings{ClientCertificate: probes.ClientCertificate{Certificate: f.Certificate, Key: f.Key, Truststore: f.Truststore}}}
 	p, err := Kind.New(probes.Host())(target)
 	if err != nil {
 		t.Fatal(err)

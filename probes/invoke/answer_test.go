@@ -125,9 +125,9 @@ func TestAnonymousIsNobody(t *testing.T) {
 		signed *Signature
 		want   string
 	}{
-		{"signed", probes.Target{}, &Signature{}, all},
-		{"an Authorization header of the caller's own", probes.Target{Headers: []probes.Header{{Name: "authorization", Value: "AWS4-HMAC-SHA256 Credential=x"}}}, nil, all},
-		{"anonymous", probes.Target{}, nil, "resource-policy-silent resource-policy-denies endpoint-policy-silent endpoint-policy-denies organization-policy-denies authorizer-denies authorizer-policy-narrow caller-anonymous"},
+		{"signed", probes.Target{Settings: &probes.Settings{}}, &Signature{}, all},
+		{"an Authorization header of the caller's own", probes.Target{Settings: &probes.Settings{Headers: []probes.Header{{Name: "authorization", Value: "AWS4-HMAC-SHA256 Credential=x"}}}}, nil, all},
+		{"anonymous", probes.Target{Settings: &probes.Settings{}}, nil, "resource-policy-silent resource-policy-denies endpoint-policy-silent endpoint-policy-denies organization-policy-denies authorizer-denies authorizer-policy-narrow caller-anonymous"},
 	} {
 		a := &Answer{Status: 403, Who: RESTAPI, ErrorType: "AccessDeniedException", Signed: tt.signed}
 		match(a).enter(a, situation{&tt.target, probes.ViaPrivateDNS, a})
@@ -223,7 +223,7 @@ func TestClock(t *testing.T) {
 		{mismatch, nil, "clock-behind clock-ahead signature-mismatch signing-scope-wrong", probes.Possible},
 	} {
 		a := &Answer{Status: 403, Who: RESTAPI, ErrorType: "InvalidSignatureException", Message: tt.message, Skew: tt.skew, Signed: &Signature{}}
-		match(a).enter(a, situation{&probes.Target{}, probes.ViaPrivateDNS, a})
+		match(a).enter(a, situation{&probes.Target{Settings: &probes.Settings{}}, probes.ViaPrivateDNS, a})
 		if got := strings.Join(a.Causes, " "); got != tt.want || a.Certainty != tt.sure {
 			t.Errorf("%q, skew %v: %s %v, want %s %v", tt.message, tt.skew, got, a.Certainty, tt.want, tt.sure)
 		}

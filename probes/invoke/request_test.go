@@ -104,11 +104,11 @@ func TestHeadersThatAreOurs(t *testing.T) {
 		{Name: "Connection", Value: "keep-alive"}, {Name: "content-length", Value: "3"}, {Name: "Transfer-Encoding", Value: "chunked"},
 		{Name: "X-A", Value: "b\r\nHost: x"},
 	} {
-		if err := checkHeaders(&probes.Target{Headers: []probes.Header{h}}); err == nil {
+		if err := checkHeaders(&probes.Target{Settings: &probes.Settings{Headers: []probes.Header{h}}}); err == nil {
 			t.Errorf("%s: %q is accepted", h.Name, h.Value)
 		}
 	}
-	if err := checkHeaders(&probes.Target{Sign: true, Headers: []probes.Header{{Name: "Authorization", Value: "x"}}}); err == nil {
+	if err := checkHeaders(&probes.Target{Settings: &probes.Settings{Sign: true, Headers: []probes.Header{{Name: "Authorization", Value: "x"}}}}); err == nil {
 		t.Error("Authorization beside a signature is accepted")
 	}
 }

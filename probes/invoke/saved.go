@@ -118,7 +118,7 @@ var (
 
 // origin finds out what was called from the host name and the path.
 func (e *exchanged) origin() origin {
-	t := &probes.Target{Name: "saved", Kind: probes.PrivateAPI, Path: "/", Method: e.method}
+	t := &probes.Target{Name: "saved", Kind: probes.PrivateAPI, Path: "/", Settings: &probes.Settings{Method: e.method}}
 	o := origin{target: t}
 	segment, _, _ := strings.Cut(strings.TrimPrefix(e.target, "/"), "/")
 	t.Stage, _, _ = strings.Cut(segment, "?")
@@ -148,7 +148,7 @@ func (e *exchanged) origin() origin {
 func Saved(a Answer) (*probes.Target, probes.Observation) {
 	t := a.origin.target
 	if t == nil {
-		t = &probes.Target{Name: "saved"}
+		t = &probes.Target{Name: "saved", Settings: new(probes.Settings)}
 	}
 	o := probes.Observation{Kind: name, Via: a.origin.via, Name: a.Host, Addr: a.origin.addr, Detail: &a}
 	o.Outcome = probes.OK

@@ -139,7 +139,7 @@ func FuzzMatch(f *testing.F) {
 	f.Fuzz(func(t *testing.T, status int, errorType, text, via, who string) {
 		a := &Answer{Status: status, ErrorType: errorType, Message: text, Who: Who(who)}
 		d := match(a)
-		d.enter(a, situation{&probes.Target{Stage: "prod"}, probes.Via(via), a})
+		d.enter(a, situation{&probes.Target{Stage: "prod", Settings: &probes.Settings{}}, probes.Via(via), a})
 		if d == nil {
 			if a.Causes != nil || a.Family != "" {
 				t.Fatalf("causes %v of nothing", a.Causes)

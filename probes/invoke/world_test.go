@@ -47,8 +47,18 @@ func newWorld(t *testing.T, talk func(net.Conn), edits ...func(*world)) *world {
 	w := &world{config: &tls.Config{}}
 	root := w.certify(t)
 	w.target = &probes.Target{
-		Name: "test", Kind: probes.CustomDomain, Domain: host, API: "a1b2c3d4e5", Region: "eu-west-1", Path: "/health", Method: "GET",
-		Via: []probes.Via{probes.ViaDomain}, Timeout: 5 * time.Second, Trust: probes.Trust{CAFile: root},
+		Name:   "test",
+		Kind:   probes.CustomDomain,
+		Domain: host,
+		API:    "a1b2c3d4e5",
+		Region: "eu-west-1",
+		Path:   "/health",
+		Settings: &probes.Settings{
+			Method:  "GET",
+			Via:     []probes.Via{probes.ViaDomain},
+			Timeout: 5 * time.Second,
+			Trust:   probes.Trust{CAFile: root},
+		},
 	}
 	for _, edit := range edits {
 		edit(w)

@@ -47,15 +47,17 @@ func orders() probes.Target {
 		Kind:   probes.PrivateAPI,
 		API:    "a1b2c3d4e5",
 		Region: "eu-west-1",
-		Via:    []probes.Via{probes.ViaPrivateDNS, probes.ViaEndpoint, probes.ViaAlias},
-		Endpoint: probes.Endpoint{
-			ID:        vpce,
-			DNSName:   endpoint,
-			Addresses: addrs("10.0.1.17", "10.0.2.23"),
+		Settings: &probes.Settings{
+			Via: []probes.Via{probes.ViaPrivateDNS, probes.ViaEndpoint, probes.ViaAlias},
+			Endpoint: probes.Endpoint{
+				ID:        vpce,
+				DNSName:   endpoint,
+				Addresses: addrs("10.0.1.17", "10.0.2.23"),
+			},
+			Resolvers: []string{first},
+			Port:      443,
+			Timeout:   5 * time.Second,
 		},
-		Resolvers: []string{first},
-		Port:      443,
-		Timeout:   5 * time.Second,
 	}
 }
 

@@ -39,7 +39,7 @@ func diagnoseChild(args []string) error {
 	if err := json.Unmarshal([]byte(args[0]), &c); err != nil {
 		return err
 	}
-	target := &probes.Target{Name: "x", Kind: probes.CustomDomain, Domain: "lab", Via: []probes.Via{probes.ViaDomain}, Port: 443, Timeout: c.Timeout}
+	target := &probes.Target{Name: "x", Kind: probes.CustomDomain, Domain: "lab", Settings: &probes.Settings{Via: []probes.Via{probes.ViaDomain}, Port: 443, Timeout: c.Timeout}}
 	lane := probes.Lane{Via: probes.ViaDomain, ServerName: "lab", Host: "lab", Addr: c.Target, Answered: true}
 	seen := probes.Evidence{Target: target, Lanes: []probes.Lane{lane}}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)

@@ -63,7 +63,7 @@ func closedDoor(t *testing.T) netip.AddrPort {
 // evidence is that of a host with one lane for each address, to which
 // connecting ended as said.
 func evidence(outcomes map[netip.AddrPort]probes.Outcome) probes.Evidence {
-	seen := probes.Evidence{Target: &probes.Target{Name: "x", Kind: probes.CustomDomain, Domain: "x.test", Via: []probes.Via{probes.ViaDomain}, Port: 443}}
+	seen := probes.Evidence{Target: &probes.Target{Name: "x", Kind: probes.CustomDomain, Domain: "x.test", Settings: &probes.Settings{Via: []probes.Via{probes.ViaDomain}, Port: 443}}}
 	var obs []probes.Observation
 	for addr, outcome := range outcomes {
 		seen.Lanes = append(seen.Lanes, probes.Lane{Via: probes.ViaDomain, ServerName: "x.test", Host: "x.test", Addr: addr, Answered: true})
@@ -74,7 +74,7 @@ func evidence(outcomes map[netip.AddrPort]probes.Outcome) probes.Evidence {
 
 func newProbe(t *testing.T, network probes.Network) probes.Probe {
 	t.Helper()
-	p, err := Kind.New(probes.System{Network: network})(&probes.Target{})
+	p, err := Kind.New(probes.System{Network: network})(&probes.Target{Settings: &probes.Settings{}})
 	if err != nil {
 		t.Fatal(err)
 	}
