@@ -240,9 +240,9 @@ func labLive(ctx context.Context, listen string, out, log io.Writer) error {
 // toChannel passes rounds on, and drops them while nobody listens.
 type toChannel struct{ rounds chan<- agent.Round }
 
-func (c toChannel) Record(r agent.Round) {
+func (c toChannel) Record(u agent.Update) {
 	select {
-	case c.rounds <- r:
+	case c.rounds <- *u.Round:
 	default:
 	}
 }

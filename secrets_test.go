@@ -159,8 +159,9 @@ func outputs(ctx context.Context, targets []*probes.Target, sys probes.System) (
 	var lines bytes.Buffer
 	emf := export.NewEMF(&lines, export.EMFOptions{})
 	for _, round := range rounds {
-		m.Record(round)
-		emf.Record(round)
+		update := agent.Update{Round: &round, Fresh: slices.Collect(round.Evidence.All())}
+		m.Record(update)
+		emf.Record(update)
 		said["values "+round.Evidence.Target.Name] = fmt.Sprintf("%+v %v", round, round.Evidence)
 		serveAll(said, a, m, round)
 	}

@@ -345,16 +345,16 @@ func TestProbeOfALab(t *testing.T) {
 // A keeper keeps the rounds that an agent hands to its sinks.
 type keeper struct {
 	mu     sync.Mutex
-	rounds []agent.Round
+	rounds []agent.Update
 }
 
-func (k *keeper) Record(r agent.Round) {
+func (k *keeper) Record(r agent.Update) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.rounds = append(k.rounds, r)
 }
 
-func (k *keeper) all() []agent.Round {
+func (k *keeper) all() []agent.Update {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return slices.Clone(k.rounds)
@@ -409,7 +409,7 @@ func TestStopsUnderLoad(t *testing.T) {
 			must(t, err)
 			s.ends()
 			for _, r := range kept.all() {
-				t.Errorf("%s was recorded: %s, %v", r.Evidence.Target.Name, r.Verdict, found(r))
+				t.Errorf("%s was recorded: %s, %v", r.Evidence.Target.Name, r.Verdict, found(*r.Round))
 			}
 			if log := s.log.String(); strings.Contains(log, "stopped without waiting") || strings.Contains(log, "level=ERROR") {
 				t.Errorf("it was not a clean end:\n%s", log)
@@ -479,7 +479,7 @@ func TestAPanicIsContained(t *testing.T) {
 			want = agent.Unknown
 		}
 		if r.Verdict != want || len(r.Findings) > 0 {
-			t.Errorf("%s: %s %v", r.Evidence.Target.Name, r.Verdict, found(r))
+			t.Errorf("%s: %s %v", r.Evidence.Target.Name, r.Verdict, found(*r.Round))
 		}
 	}
 	w := httptest.NewRecorder()
@@ -698,7 +698,7 @@ func wellSince(k *keeper, from, n int) bool {
 	return len(latest) == n
 }
 
-func faulty(r agent.Round) bool {
+func faulty(r agent.Update) bool {
 	return slices.ContainsFunc(r.Fresh, func(o probes.Observation) bool { return o.Outcome == probes.Fault })
 }
 
@@ -708,7 +708,7 @@ func faulty(r agent.Round) bool {
 var owed = []string{"secret-missing", "resolver-unreachable", "resolve is unreachable"}
 
 // blameless complains of rounds in which a target is blamed.
-func blameless(t *testing.T, spare int, rounds []agent.Round) {
+func blameless(t *testing.T, spare int, rounds []agent.Update) {
 	t.Helper()
 	told := map[string]bool{}
 	complain := func(what string, why any) {

@@ -100,10 +100,10 @@ type teller struct {
 	e  *json.Encoder
 }
 
-func (t *teller) Record(r agent.Round) {
+func (t *teller) Record(r agent.Update) {
 	l := lived{
 		Target: r.Evidence.Target.Name, Start: r.Started.UnixNano(), End: r.Started.Add(r.Took).UnixNano(),
-		Verdict: r.Verdict, Findings: found(r), Faulty: faulty(r),
+		Verdict: r.Verdict, Findings: found(*r.Round), Faulty: faulty(r),
 	}
 	for _, f := range r.Findings {
 		for _, o := range f.Because {

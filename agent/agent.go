@@ -69,7 +69,7 @@ type Agent struct {
 // A Sink is told of every finished round. Record is called from several
 // goroutines, for one target never from two at once, and must not block.
 type Sink interface {
-	Record(Round)
+	Record(Update)
 }
 
 // A Forgetter is a [Sink] that wants to know when a target was taken out of

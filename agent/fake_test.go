@@ -93,6 +93,6 @@ func checkTarget(t *testing.T, target *probes.Target, kinds ...probes.Kind) Roun
 }
 
 // A sink is a function.
-type sink func(Round)
+type sink func(Update)
 
-func (s sink) Record(r Round) { s(r) }
+func (s sink) Record(u Update) { s(u) }

@@ -12,9 +12,8 @@ import (
 // A Round is what one walk of one target taught, and all that is known since.
 // It is immutable.
 type Round struct {
-	Fresh    []probes.Observation // what this walk added, lowest layer first; [Agent.Status] lacks it
-	Evidence probes.Evidence      // all that is known since
-	Findings []probes.Finding     // what it means, lowest layer first
+	Evidence probes.Evidence  // all that is known since
+	Findings []probes.Finding // what it means, lowest layer first
 	Verdict  Verdict
 	Started  time.Time     // zero if the target was not walked yet
 	Took     time.Duration // how long the walk lasted
@@ -23,6 +22,13 @@ type Round struct {
 	// Paths counts the lanes that callers take, and of them those that work
 	// and those that fail.
 	Paths, Working, Failing int
+}
+
+// An Update is a round as its sinks are told of it. The round may be kept; it is
+// the agent's own.
+type Update struct {
+	*Round
+	Fresh []probes.Observation // what the walk added, lowest layer first
 }
 
 // A Verdict is the answer to the question whether the target can be reached.

@@ -203,7 +203,7 @@ func (a *Agent) work(ctx context.Context, w *walk) {
 		r := s.walkAll()
 		a.reschedule(s, &r)
 		if ctx.Err() == nil {
-			a.record(w, r)
+			a.record(w, Update{&r, slices.Concat(s.obs...)})
 		}
 		if w = a.finish(w); w == nil {
 			w = a.another(ctx)
@@ -242,19 +242,17 @@ func (a *Agent) leave() {
 	a.spare--
 }
 
-// record hands a round to the sinks, unless its target is no longer
-// configured.
-func (a *Agent) record(w *walk, r Round) {
+// record keeps a round and hands it to the sinks, unless its target is no
+// longer configured.
+func (a *Agent) record(w *walk, u Update) {
 	a.recording.RLock()
 	defer a.recording.RUnlock()
 	if w.gone {
 		return
 	}
-	kept := r
-	kept.Fresh = nil // only sinks are told what is new
-	w.latest.Store(&kept)
+	w.latest.Store(u.Round)
 	for _, s := range a.sinks {
-		a.contain("a sink", func() { s.Record(r) })
+		a.contain("a sink", func() { s.Record(u) })
 	}
 }
 

@@ -334,7 +334,7 @@ func TestHurry(t *testing.T) {
 			kind("followup", probes.PerTarget, c.ticks("followup", well)),
 		}, orders)
 		var broken []string
-		run(t, a, time.Minute, sink(func(r Round) {
+		run(t, a, time.Minute, sink(func(r Update) {
 			if o := r.Evidence.Ended("connect", probes.Timeout); len(o) > 0 && len(broken) == 0 {
 				for _, o := range r.Fresh {
 					broken = append(broken, o.Kind)
@@ -373,7 +373,7 @@ func TestLanesThatChangeHurry(t *testing.T) {
 			kind("connect", probes.PerLane, c.ticks("connect", well)),
 		}, orders)
 		var last Round
-		run(t, a, time.Minute, sink(func(r Round) { last = r }))
+		run(t, a, time.Minute, sink(func(u Update) { last = *u.Round }))
 		if n := len(c.at["connect"]); n != 4 {
 			t.Errorf("connected %d times, want twice on each of two lanes", n)
 		}
@@ -422,10 +422,10 @@ func TestEvidenceIsCarried(t *testing.T) {
 			kind("connect", probes.PerLane, ends(probes.OK)),
 			kind("invoke", probes.PerLane, ends(probes.Denied)),
 		}, orders)
-		var rounds []Round
-		run(t, a, 25*time.Second, sink(func(r Round) { rounds = append(rounds, r) }))
+		var rounds []Update
+		run(t, a, 25*time.Second, sink(func(u Update) { rounds = append(rounds, u) }))
 		last := rounds[len(rounds)-1]
-		if got := outcomes(last); got != "resolve=ok connect=ok invoke=denied" {
+		if got := outcomes(*last.Round); got != "resolve=ok connect=ok invoke=denied" {
 			t.Error(got)
 		}
 		if len(last.Fresh) != 2 || last.Verdict != Unreachable {
@@ -449,7 +449,7 @@ func TestEndOfARun(t *testing.T) {
 		}
 		a := newAgent(t, []probes.Kind{opens(hangs, lanes())}, target("orders"))
 		start := time.Now()
-		run(t, a, 300*time.Millisecond, sink(func(Round) { t.Error("recorded") }))
+		run(t, a, 300*time.Millisecond, sink(func(Update) { t.Error("recorded") }))
 		if took := time.Since(start); took != 300*time.Millisecond {
 			t.Errorf("stopped after %v", took)
 		}
@@ -467,7 +467,7 @@ func TestStubbornProbe(t *testing.T) {
 			return nil
 		}, lanes())}, target("orders"))
 		start := time.Now()
-		run(t, a, time.Second, sink(func(Round) { t.Error("recorded") }))
+		run(t, a, time.Second, sink(func(Update) { t.Error("recorded") }))
 		if took := time.Since(start); took != time.Second+farewell {
 			t.Errorf("stopped after %v", took)
 		}
@@ -480,7 +480,7 @@ func TestSinkThatPanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := 0
 		a := newAgent(t, []probes.Kind{opens(ends(probes.OK), lanes())}, target("orders"))
-		run(t, a, 35*time.Second, sink(func(Round) { panic("sink") }), sink(func(Round) { n++ }))
+		run(t, a, 35*time.Second, sink(func(Update) { panic("sink") }), sink(func(Update) { n++ }))
 		if n < 4 {
 			t.Errorf("recorded %d times", n)
 		}
@@ -494,7 +494,7 @@ type bystander struct {
 	forgot []string
 }
 
-func (b *bystander) Record(r Round) {
+func (b *bystander) Record(r Update) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.rounds[r.Evidence.Target.Name]++

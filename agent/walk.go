@@ -105,9 +105,6 @@ func (s *stride) walkAll() Round {
 	last := s.round()
 	r := Round{Started: time.Now(), Since: last.Since}
 	s.run()
-	for i := range s.obs {
-		r.Fresh = append(r.Fresh, s.obs[i]...)
-	}
 	r.Evidence = s.view(len(s.obs))
 	r.Findings = s.diagnose(r.Evidence, s.ctx.Err() != nil)
 	s.judge.verdict(&r)

@@ -60,7 +60,7 @@ type EMF struct {
 
 // written is what is to be written of a round.
 type written struct {
-	round agent.Round
+	round agent.Update
 	gone  []string // the findings that the round before had
 }
 
@@ -74,7 +74,7 @@ func NewEMF(w io.Writer, o EMFOptions) *EMF {
 
 // Record implements [agent.Sink]. A round for which there is no place is
 // dropped.
-func (e *EMF) Record(r agent.Round) {
+func (e *EMF) Record(r agent.Update) {
 	var found []string
 	for _, f := range r.Findings {
 		if !f.Expected && !slices.Contains(found, f.Rule.ID) {
@@ -195,8 +195,8 @@ func (r written) ofTarget() emfLine {
 	l.metric("Unknown", "Count", one(round.Verdict == agent.Unknown))
 	l.metric("PathsWorking", "Count", float64(round.Working))
 	l.metric("PathsFailing", "Count", float64(round.Failing))
-	l.metric("Findings", "Count", float64(errorsFound(round)))
-	if days, ok := daysToExpiry(round); ok {
+	l.metric("Findings", "Count", float64(errorsFound(round.Round)))
+	if days, ok := daysToExpiry(round.Round); ok {
 		l.metric("DaysToExpiry", "None", days)
 	}
 	return l
@@ -210,7 +210,7 @@ func one(b bool) float64 {
 }
 
 // errorsFound counts the findings that break the target.
-func errorsFound(r agent.Round) (n int) {
+func errorsFound(r *agent.Round) (n int) {
 	for _, f := range r.Findings {
 		if f.Breaks() {
 			n++
@@ -221,7 +221,7 @@ func errorsFound(r agent.Round) (n int) {
 
 // daysToExpiry returns in how many days the first certificate expires.
 // CloudWatch cannot subtract the present time from a date.
-func daysToExpiry(r agent.Round) (days float64, ok bool) {
+func daysToExpiry(r *agent.Round) (days float64, ok bool) {
 	first := math.Inf(1)
 	for o := range r.Evidence.All() {
 		for _, v := range o.Values {

@@ -48,15 +48,15 @@ func on(n byte, kind string, outcome probes.Outcome, took time.Duration) probes.
 
 // round is one of a target with two lanes that callers take, and one that they
 // do not.
-func round(target string, verdict agent.Verdict, findings ...probes.Finding) agent.Round {
-	r := agent.Round{Verdict: verdict, Started: started, Took: time.Second, Paths: 2, Working: 1, Failing: 1, Findings: findings}
+func round(target string, verdict agent.Verdict, findings ...probes.Finding) agent.Update {
+	r := agent.Update{Round: &agent.Round{Verdict: verdict, Started: started, Took: time.Second, Paths: 2, Working: 1, Failing: 1, Findings: findings}}
 	r.Evidence.Target = &probes.Target{Name: target, Settings: &probes.Settings{}}
 	r.Evidence.Lanes = []probes.Lane{lane(1, true), lane(2, true), lane(3, false)}
 	return r
 }
 
 // with adds what a kind observed, in this round or one before.
-func with(r agent.Round, fresh bool, kind string, obs ...probes.Observation) agent.Round {
+func with(r agent.Update, fresh bool, kind string, obs ...probes.Observation) agent.Update {
 	r.Evidence = r.Evidence.With(kind, obs)
 	if fresh {
 		r.Fresh = append(r.Fresh, obs...)
@@ -65,7 +65,7 @@ func with(r agent.Round, fresh bool, kind string, obs ...probes.Observation) age
 }
 
 // emitted returns what a sink writes of rounds.
-func emitted(t *testing.T, rounds ...agent.Round) []map[string]any {
+func emitted(t *testing.T, rounds ...agent.Update) []map[string]any {
 	t.Helper()
 	var b bytes.Buffer
 	e := NewEMF(&b, EMFOptions{})

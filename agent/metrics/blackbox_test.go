@@ -109,7 +109,7 @@ func probe(t *testing.T, r agent.Round, query string) (int, []string) {
 }
 
 func TestBlackboxOfAWholeWalk(t *testing.T) {
-	code, got := probe(t, walked(agent.Reachable, probes.OK, 200).r, "target=orders")
+	code, got := probe(t, *walked(agent.Reachable, probes.OK, 200).r.Round, "target=orders")
 	want := []string{
 		`dns_lookup_time_seconds 0.003`,
 		`duration_seconds 1.5`,
@@ -137,7 +137,7 @@ func TestBlackboxOfAWholeWalk(t *testing.T) {
 
 // Of several addresses, what is said is said of the one that fails.
 func TestBlackboxSpeaksOfTheWorstAddress(t *testing.T) {
-	code, got := probe(t, walked(agent.Degraded, probes.Denied, 403).r, "target=orders&module=invoke")
+	code, got := probe(t, *walked(agent.Degraded, probes.Denied, 403).r.Round, "target=orders&module=invoke")
 	for _, want := range []string{
 		"success 0", "http_status_code 403", `http_duration_seconds{phase="connect"} 0.001`,
 		"ssl_earliest_cert_expiry 2.000000002e+09", "duration_seconds 1.029",
@@ -150,7 +150,7 @@ func TestBlackboxSpeaksOfTheWorstAddress(t *testing.T) {
 
 // A module is its kind and what lies below it, and nothing above.
 func TestBlackboxModules(t *testing.T) {
-	r := walked(agent.Degraded, probes.ServerError, 500).r
+	r := *walked(agent.Degraded, probes.ServerError, 500).r.Round
 	for _, tt := range []struct {
 		module string
 		want   []string
@@ -196,7 +196,7 @@ func TestBlackboxSuccess(t *testing.T) {
 		{"below our own trouble", ours, "resolve", "1"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			code, got := probe(t, tt.r.r, "target=orders&module="+tt.module)
+			code, got := probe(t, *tt.r.r.Round, "target=orders&module="+tt.module)
 			if code == 200 {
 				i := slices.IndexFunc(got, func(l string) bool { return strings.HasPrefix(l, "success ") })
 				got = []string{strings.TrimPrefix(got[i], "success ")}
@@ -212,8 +212,8 @@ func TestBlackboxSuccess(t *testing.T) {
 
 // An answer that did not come is zeros, as blackbox_exporter has it.
 func TestBlackboxWithoutAnAnswer(t *testing.T) {
-	r := of("orders", agent.Unreachable).saw("resolve", lookup(probes.Timeout, time.Second)).
-		saw("connect", probes.Skip("")...).saw("handshake", probes.Skip("")...).saw("invoke", probes.Skip("")...).r
+	r := *of("orders", agent.Unreachable).saw("resolve", lookup(probes.Timeout, time.Second)).
+		saw("connect", probes.Skip("")...).saw("handshake", probes.Skip("")...).saw("invoke", probes.Skip("")...).r.Round
 	code, got := probe(t, r, "target=orders&module=invoke")
 	want := []string{
 		`dns_lookup_time_seconds 1`, `duration_seconds 1`,
@@ -230,9 +230,9 @@ func TestBlackboxWithoutAnAnswer(t *testing.T) {
 }
 
 func TestBlackboxRefuses(t *testing.T) {
-	r := walked(agent.Reachable, probes.OK, 200).r
+	r := *walked(agent.Reachable, probes.OK, 200).r.Round
 	fresh := agent.Round{Evidence: probes.Evidence{Target: r.Evidence.Target}, Verdict: agent.Unknown}
-	lookedUp := of("orders", agent.Reachable).saw("resolve", lookup(probes.OK, time.Millisecond)).r
+	lookedUp := *of("orders", agent.Reachable).saw("resolve", lookup(probes.OK, time.Millisecond)).r.Round
 	for _, tt := range []struct {
 		name  string
 		r     agent.Round
@@ -263,11 +263,11 @@ func TestBlackboxGrowsStale(t *testing.T) {
 		v.r.Evidence.Target.Every, v.r.Evidence.Target.Timeout = 10*time.Second, time.Second
 		v.r.Took = 0
 		time.Sleep(50 * time.Second)
-		if code, got := probe(t, v.r, "target=orders"); code != 200 {
+		if code, got := probe(t, *v.r.Round, "target=orders"); code != 200 {
 			t.Errorf("%d %v", code, got)
 		}
 		time.Sleep(time.Second)
-		code, got := probe(t, v.r, "target=orders")
+		code, got := probe(t, *v.r.Round, "target=orders")
 		if want := `target "orders" was last walked 51s ago`; code != 503 || got[0] != want {
 			t.Errorf("%d %v", code, got)
 		}

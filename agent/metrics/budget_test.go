@@ -4,6 +4,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -46,7 +47,7 @@ func TestBudget(t *testing.T) {
 		t.Fatalf("%v, %+v", err, rounds)
 	}
 	m := metrics.New(all.Kinds, metrics.Options{})
-	m.Record(rounds[0])
+	m.Record(agent.Update{Round: &rounds[0], Fresh: slices.Collect(rounds[0].Evidence.All())})
 	w := httptest.NewRecorder()
 	m.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 	n := 0

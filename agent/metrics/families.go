@@ -93,7 +93,7 @@ func declared(m *probes.Metric, kind string) *family {
 	}
 	f.ofTarget = func(s *state, out *samples) {
 		for _, kind := range f.kinds {
-			obs := s.evidence.Of(kind)
+			obs := s.latest.Evidence.Of(kind)
 			for i := range obs {
 				for j := range obs[i].Values {
 					if v := &obs[i].Values[j]; v.Metric == m {
@@ -117,8 +117,8 @@ func (m *Metrics) walkFamilies() []*family {
 		name: prefix + "verdict", labels: []string{"target", "verdict"},
 		help: "The verdict of the target's latest walk: reachable, degraded, unreachable or unknown. The value is always 1; there is one series per target.",
 		ofTarget: func(s *state, out *samples) {
-			if s.lastRun != 0 {
-				out.add(1, s.target, string(s.verdict))
+			if s.latest.Verdict != "" {
+				out.add(1, s.target, string(s.latest.Verdict))
 			}
 		},
 	}, {
@@ -138,7 +138,7 @@ func (m *Metrics) walkFamilies() []*family {
 	}, {
 		name: prefix + "last_run_timestamp_seconds", labels: []string{"target"},
 		help:     "When the latest walk of the target ended, in Unix time.",
-		ofTarget: func(s *state, out *samples) { out.milliseconds(s.lastRun, s.target) },
+		ofTarget: func(s *state, out *samples) { out.milliseconds(s.lastRun(), s.target) },
 	}, {
 		name: prefix + "last_success_timestamp_seconds", labels: []string{"target"},
 		help:     "When the target was last found reachable, in Unix time. Absent if it never was.",
@@ -191,7 +191,7 @@ func (m *Metrics) findingFamilies() []*family {
 		name: prefix + "finding", labels: []string{"target", "finding", "severity"},
 		help: "A root cause that the evidence points to: 3 certain, 2 likely, 1 possible. 0 for an hour after it cleared, then absent. A refusal that the configuration expects is not shown.",
 		ofTarget: func(s *state, out *samples) {
-			for _, f := range s.findings {
+			for _, f := range s.latest.Findings {
 				if !f.Expected {
 					out.add(float64(f.Certainty), s.target, f.Rule.ID, f.Rule.Severity.String())
 				}
@@ -208,7 +208,7 @@ func (m *Metrics) findingFamilies() []*family {
 // slower counts.
 func (m *Metrics) phaseSeconds(s *state, out *samples) {
 	for _, k := range m.kinds {
-		obs := s.evidence.Of(k.Name)
+		obs := s.latest.Evidence.Of(k.Name)
 		for i := range obs {
 			o := &obs[i]
 			if o.Resolver == "" && k.Per != probes.PerLane {

@@ -76,19 +76,19 @@ func (m *Metrics) Reloaded(ok bool) {
 }
 
 // Record implements [agent.Sink].
-func (m *Metrics) Record(r agent.Round) {
-	m.record(r)
-	for _, o := range r.Fresh {
+func (m *Metrics) Record(u agent.Update) {
+	m.record(u)
+	for _, o := range u.Fresh {
 		if !m.timed(o) {
 			continue
 		}
 		for _, p := range o.Phases {
-			m.registry.observe(r.Evidence.Target.Name, p)
+			m.registry.observe(u.Evidence.Target.Name, p)
 		}
 	}
 }
 
-func (m *Metrics) record(r agent.Round) {
+func (m *Metrics) record(r agent.Update) {
 	s := m.state(r.Evidence.Target)
 	m.recording.Lock()
 	defer m.recording.Unlock()

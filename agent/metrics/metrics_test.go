@@ -58,14 +58,14 @@ func laneAt(n byte, answered bool) probes.Lane {
 
 // A view is a round in the making.
 type view struct {
-	r agent.Round
+	r agent.Update
 }
 
 func of(target string, verdict agent.Verdict, lanes ...probes.Lane) *view {
-	return &view{agent.Round{
+	return &view{agent.Update{Round: &agent.Round{
 		Evidence: probes.Evidence{Target: &probes.Target{Name: target, Settings: &probes.Settings{}}, Lanes: lanes},
 		Verdict:  verdict, Started: time.Now(), Took: 3 * time.Millisecond,
-	}}
+	}}}
 }
 
 func (v *view) saw(kind string, obs ...probes.Observation) *view {

@@ -49,11 +49,8 @@ func resultOf(o probes.Outcome) result {
 type state struct {
 	target string
 
-	evidence    probes.Evidence // with findings and verdict that of the latest round
-	findings    []probes.Finding
-	verdict     agent.Verdict
-	lastRun     int64 // Unix time in milliseconds, 0 if the target was never walked
-	lastSuccess int64 // likewise, 0 if it was never reachable
+	latest      *agent.Round // the agent's own, which is not a copy more
+	lastSuccess int64        // Unix time in milliseconds, 0 if the target was never reachable
 	kinds       []kindState
 	failures    []failures
 	walks       [4]uint32                // by the order of agent.Verdicts
@@ -72,7 +69,7 @@ type kindState struct {
 }
 
 func newState(t *probes.Target, kinds []probes.Kind) *state {
-	s := &state{target: t.Name}
+	s := &state{target: t.Name, latest: new(agent.Round)}
 	runs := 0
 	for i := range kinds {
 		if t.Runs(kinds[i].Name) {
@@ -123,12 +120,11 @@ type cleared struct {
 }
 
 // record takes over a round.
-func (s *state) record(kinds []probes.Kind, r agent.Round) {
-	s.clear(r)
-	s.evidence, s.findings, s.verdict = r.Evidence, r.Findings, r.Verdict
-	s.lastRun = r.Started.Add(r.Took).UnixMilli()
+func (s *state) record(kinds []probes.Kind, r agent.Update) {
+	s.clear(r.Round)
+	s.latest = r.Round
 	if r.Verdict == agent.Reachable {
-		s.lastSuccess = s.lastRun
+		s.lastSuccess = s.lastRun()
 	}
 	if i := slices.Index(agent.Verdicts, r.Verdict); i >= 0 {
 		s.walks[i]++
@@ -148,6 +144,15 @@ func (s *state) record(kinds []probes.Kind, r agent.Round) {
 		k.latest, k.known = latest(r.Evidence, name)
 	}
 	s.forgetLanes(r.Evidence)
+}
+
+// lastRun is when the latest walk ended, in Unix time in milliseconds; 0 if
+// there was none.
+func (s *state) lastRun() int64 {
+	if s.latest.Started.IsZero() {
+		return 0
+	}
+	return s.latest.Started.Add(s.latest.Took).UnixMilli()
 }
 
 // count adds an observation to the counters.
@@ -233,9 +238,9 @@ func latest(seen probes.Evidence, kind string) (result, bool) {
 
 // clear notes which findings the round no longer has, and drops those that
 // cleared long ago.
-func (s *state) clear(r agent.Round) {
+func (s *state) clear(r *agent.Round) {
 	now := time.Now()
-	for _, f := range s.findings {
+	for _, f := range s.latest.Findings {
 		if !f.Expected && !slices.ContainsFunc(s.cleared, func(c cleared) bool { return c.rule.ID == f.Rule.ID }) {
 			s.cleared = append(s.cleared, cleared{f.Rule, now})
 		}

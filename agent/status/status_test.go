@@ -313,4 +313,4 @@ func (well) Probe(context.Context, probes.Evidence, *probes.Line) []probes.Obser
 
 type sink chan<- struct{}
 
-func (s sink) Record(agent.Round) { s <- struct{}{} }
+func (s sink) Record(agent.Update) { s <- struct{}{} }
