@@ -293,7 +293,7 @@ func valueDocument(v probes.Value) ValueDocument {
 	if !math.IsNaN(v.V) && !math.IsInf(v.V, 0) {
 		d.Value = &v.V
 	}
-	rest := v.Labels
+	rest := v.Labels.Append(nil)
 	for _, label := range v.Metric.Labels {
 		if filled(label) || len(rest) == 0 {
 			continue

@@ -30,11 +30,11 @@ const (
 type Value struct {
 	*Metric
 	V      float64
-	Labels []string // the values of the labels that the observation does not fill in
+	Labels Labels // the values of the labels that the observation does not fill in
 }
 
 // Is returns a reading of m.
-func (m *Metric) Is(v float64, labels ...string) Value { return Value{m, v, labels} }
+func (m *Metric) Is(v float64, labels ...string) Value { return Value{m, v, LabelsOf(labels...)} }
 
 // If returns a reading of m that is 1 if b holds, and 0 if not.
 func (m *Metric) If(b bool, labels ...string) Value {

@@ -366,7 +366,7 @@ func declares(k probes.Kind, metric string) bool {
 
 // label returns the value of one of a reading's own labels.
 func label(v probes.Value, name string) string {
-	rest := v.Labels
+	rest := v.Labels.Append(nil)
 	for _, l := range v.Metric.Labels {
 		switch {
 		case l == "kind" || l == "via" || l == "name" || l == "resolver" || l == "address":

@@ -96,13 +96,14 @@ func (s *samples) reading(target string, o *probes.Observation, v *probes.Value)
 // counter adds what was summed up of a kind's own metric.
 func (s *samples) counter(target string, c *counter) {
 	var array [widest]string
-	s.add(c.sum, c.appendLabels(append(array[:0], target))...)
+	s.add(c.sum, c.labels.Append(append(array[:0], target))...)
 }
 
 // appendLabels appends the values of a reading's labels: those that the
 // observation fills in, and the reading's own.
 func appendLabels(labels []string, o *probes.Observation, v *probes.Value) []string {
-	own := v.Labels
+	var array [widest]string
+	own := v.Labels.Append(array[:0])
 	for _, l := range v.Metric.Labels {
 		value := ""
 		switch l {

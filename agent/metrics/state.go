@@ -3,9 +3,7 @@ package metrics
 import (
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
-	"unique"
 
 	"vpcprobe/agent"
 	"vpcprobe/probes"
@@ -92,25 +90,11 @@ type failures struct {
 	n      uint64
 }
 
-// A counter is the sum of a kind's own metric for one set of labels. Most
-// targets have the same ones, so their text is there once for all.
+// A counter is the sum of a kind's own metric for one set of labels.
 type counter struct {
 	metric *probes.Metric
-	labels unique.Handle[string] // the values of all labels of the metric, each with labelEnd after it
+	labels probes.Labels // the values of all labels of the metric
 	sum    float64
-}
-
-// labelEnd ends a label's value in a counter. No valid text holds it.
-const labelEnd = "\xff"
-
-// appendLabels appends the values of the counter's labels.
-func (c *counter) appendLabels(labels []string) []string {
-	for rest := c.labels.Value(); rest != ""; {
-		var label string
-		label, rest, _ = strings.Cut(rest, labelEnd)
-		labels = append(labels, label)
-	}
-	return labels
 }
 
 // A cleared finding was there and is not any more.
@@ -183,18 +167,14 @@ func (s *state) failed(o *probes.Observation) {
 
 func (s *state) sumUp(o *probes.Observation, v *probes.Value) {
 	var array [widest]string
-	var text [100]byte
-	labels := text[:0]
-	for _, l := range appendLabels(array[:0], o, v) {
-		labels = append(append(labels, valid(l)...), labelEnd...)
-	}
+	labels := probes.LabelsOf(appendLabels(array[:0], o, v)...)
 	for i := range s.counters {
-		if c := &s.counters[i]; c.metric == v.Metric && c.labels.Value() == string(labels) {
+		if c := &s.counters[i]; c.metric == v.Metric && c.labels == labels {
 			c.sum += v.V
 			return
 		}
 	}
-	s.counters = slices.Concat(s.counters, []counter{{v.Metric, unique.Make(string(labels)), v.V}}) // without room for more
+	s.counters = slices.Concat(s.counters, []counter{{v.Metric, labels, v.V}}) // without room for more
 }
 
 // forgetLanes drops counters of addresses that the evidence no longer knows.
@@ -204,7 +184,7 @@ func (s *state) forgetLanes(seen probes.Evidence) {
 		if i < 0 {
 			return false
 		}
-		label := c.appendLabels(nil)[i]
+		label := c.labels.Append(nil)[i]
 		if label == "" {
 			return false
 		}
