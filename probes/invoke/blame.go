@@ -3,7 +3,6 @@ package invoke
 import (
 	"fmt"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -90,7 +89,7 @@ func Logs(seen probes.Evidence, because []probes.Observation) []string {
 // request. What is not known stands there in capitals.
 func LogCommand(t *probes.Target, a *Answer) string {
 	region, api, stage := t.Region, t.API, t.Stage
-	if m := invokedARN.FindStringSubmatch(a.Message); m != nil {
+	if m := invokedARN().FindStringSubmatch(a.Message); m != nil {
 		region, api, stage = or(region, m[1]), or(api, m[2]), or(stage, m[3])
 	}
 	return fmt.Sprintf(`aws logs filter-log-events --region %s --log-group-name API-Gateway-Execution-Logs_%s/%s --filter-pattern '"%s"'`,
@@ -98,7 +97,7 @@ func LogCommand(t *probes.Target, a *Answer) string {
 }
 
 // invokedARN finds region, API and stage in a denial.
-var invokedARN = regexp.MustCompile(`arn:[a-z-]+:execute-api:([a-z0-9-]+):[*0-9]*:([a-z0-9]{1,32})/([A-Za-z0-9_$-]{1,128})/`)
+var invokedARN = re(`arn:[a-z-]+:execute-api:([a-z0-9-]+):[*0-9]*:([a-z0-9]{1,32})/([A-Za-z0-9_$-]{1,128})/`)
 
 func or(value, otherwise string) string {
 	if value != "" {

@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"vpcprobe/probes"
 )
@@ -25,11 +26,11 @@ const (
 // A denial is a row of the table of denials: an answer that API Gateway is
 // known to give, and what it may mean.
 type denial struct {
-	id         string         // the row's letter and number in the project's notes, or the status
-	who        Who            // who must have answered, if that matters
-	status     []int          // any of these, if any are given
-	errorTypes []string       // any of these, if any are given
-	message    *regexp.Regexp // must match the message, if given
+	id         string                // the row's letter and number in the project's notes, or the status
+	who        Who                   // who must have answered, if that matters
+	status     []int                 // any of these, if any are given
+	errorTypes []string              // any of these, if any are given
+	message    func() *regexp.Regexp // must match the message, if given
 	meets      func(*Answer) bool
 	family     Family
 	causes     []string // findings; which of them are possible depends on the situation
@@ -54,7 +55,11 @@ const (
 	policyARN = `(: arn:\S+)?\.?$`
 )
 
-func re(pattern string) *regexp.Regexp { return regexp.MustCompile(pattern) }
+// re compiles a pattern when it is needed first: all of them take 0.4 MB and
+// two milliseconds, and most agents never see a denial.
+func re(pattern string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(pattern) })
+}
 
 // Sets of causes that answers share.
 var (
@@ -232,7 +237,7 @@ func (d *denial) matches(a *Answer, textAlone bool) bool {
 	switch {
 	case d.who != "" && d.who != a.Who,
 		len(d.status) > 0 && !slices.Contains(d.status, a.Status),
-		d.message != nil && !d.message.MatchString(a.Message),
+		d.message != nil && !d.message().MatchString(a.Message),
 		d.meets != nil && !d.meets(a):
 		return false
 	case len(d.errorTypes) == 0:
@@ -334,7 +339,7 @@ func (s situation) nobody() bool {
 // nameless reports whether nothing in the request named an API: it went to the
 // endpoint's own name, as if that were a domain, without x-apigw-api-id.
 func (s situation) nameless() bool {
-	return endpointName.MatchString(s.answer.Host) && !s.answer.apiNamed
+	return endpointName().MatchString(s.answer.Host) && !s.answer.apiNamed
 }
 
 var endpointName = re(`^vpce-[0-9a-f]+-[0-9a-z-]+\.execute-api\.[a-z0-9-]+\.vpce\.`)

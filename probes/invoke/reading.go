@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/http"
-	"regexp"
 	"strings"
 
 	"vpcprobe/probes"
@@ -103,16 +102,16 @@ func who(r *reply, message string) Who {
 }
 
 // generic are messages that backends use as well as API Gateway does.
-var generic = regexp.MustCompile(`(?i)^(Forbidden|Unauthorized|Not Found|Internal server error)$`)
+var generic = re(`(?i)^(Forbidden|Unauthorized|Not Found|Internal server error)$`)
 
 // gatewayWords reports whether a message is API Gateway's own even without an
 // error type.
 func gatewayWords(message string) bool {
-	if generic.MatchString(message) {
+	if generic().MatchString(message) {
 		return false
 	}
 	for i := range denials {
-		if d := &denials[i]; d.message != nil && d.message.MatchString(message) {
+		if d := &denials[i]; d.message != nil && d.message().MatchString(message) {
 			return true
 		}
 	}

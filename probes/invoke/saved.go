@@ -111,9 +111,9 @@ func signedBy(authorization, host string) *Signature {
 
 // The default name forms.
 var (
-	aliasHost    = regexp.MustCompile(`^([a-z0-9]+)-(vpce-[0-9a-f]+)\.execute-api\.([a-z0-9-]+)\.(amazonaws\.com(?:\.cn)?)$`)
-	defaultHost  = regexp.MustCompile(`^([a-z0-9]+)\.execute-api\.([a-z0-9-]+)\.(amazonaws\.com(?:\.cn)?)$`)
-	endpointHost = regexp.MustCompile(`^vpce-[0-9a-z-]+\.execute-api\.([a-z0-9-]+)\.vpce\.`)
+	aliasHost    = re(`^([a-z0-9]+)-(vpce-[0-9a-f]+)\.execute-api\.([a-z0-9-]+)\.(amazonaws\.com(?:\.cn)?)$`)
+	defaultHost  = re(`^([a-z0-9]+)\.execute-api\.([a-z0-9-]+)\.(amazonaws\.com(?:\.cn)?)$`)
+	endpointHost = re(`^vpce-[0-9a-z-]+\.execute-api\.([a-z0-9-]+)\.vpce\.`)
 )
 
 // origin finds out what was called from the host name and the path.
@@ -123,11 +123,11 @@ func (e *exchanged) origin() origin {
 	segment, _, _ := strings.Cut(strings.TrimPrefix(e.target, "/"), "/")
 	t.Stage, _, _ = strings.Cut(segment, "?")
 	host := strings.ToLower(e.host)
-	if m := aliasHost.FindStringSubmatch(host); m != nil {
+	if m := aliasHost().FindStringSubmatch(host); m != nil {
 		o.via, t.API, t.Endpoint.ID, t.Region, t.DNSSuffix = probes.ViaAlias, m[1], m[2], m[3], m[4]
-	} else if m := defaultHost.FindStringSubmatch(host); m != nil {
+	} else if m := defaultHost().FindStringSubmatch(host); m != nil {
 		o.via, t.API, t.Region, t.DNSSuffix = probes.ViaPrivateDNS, m[1], m[2], m[3]
-	} else if m := endpointHost.FindStringSubmatch(host); m != nil {
+	} else if m := endpointHost().FindStringSubmatch(host); m != nil {
 		o.via, t.API, t.Region, t.Endpoint.DNSName = probes.ViaEndpoint, e.request.Get("X-Apigw-Api-Id"), m[1], host
 	} else if host != "" {
 		o.via, t.Kind, t.Domain, t.Stage = probes.ViaDomain, probes.CustomDomain, host, ""
@@ -238,14 +238,14 @@ type curlParser struct {
 const meterText = `\r?[ 0-9.kMGTP]{24,}(?:[-0-9]+:[-0-9]{2}:[-0-9]{2} +){3}[0-9.]+[kMGTP]?`
 
 var (
-	meterLine  = regexp.MustCompile(`(?m)^(?: +% Total +% Received.*| +Dload +Upload.*|(?:` + meterText + `)+)\r?\n`)
-	meterFirst = regexp.MustCompile(`(?m)^(?:` + meterText + `)+`)
-	meterLast  = regexp.MustCompile(`(?m)(?:` + meterText + `)+\r?$`)
+	meterLine  = re(`(?m)^(?: +% Total +% Received.*| +Dload +Upload.*|(?:` + meterText + `)+)\r?\n`)
+	meterFirst = re(`(?m)^(?:` + meterText + `)+`)
+	meterLast  = re(`(?m)(?:` + meterText + `)+\r?$`)
 )
 
 // withoutMeter takes curl's progress out of its output.
 func withoutMeter(text string) string {
-	for _, meter := range []*regexp.Regexp{meterLine, meterFirst, meterLast} {
+	for _, meter := range []*regexp.Regexp{meterLine(), meterFirst(), meterLast()} {
 		text = meter.ReplaceAllString(text, "")
 	}
 	return text
@@ -272,7 +272,7 @@ func (p *curlParser) line(line string) {
 		p.answered(line[2:])
 	case line == ">" || line == "<" || strings.HasPrefix(line, "{ [") || strings.HasPrefix(line, "} ["):
 		p.body = line == "<" || p.body
-	case statusLine.MatchString(line) && len(p.now.reply.body) == 0:
+	case statusLine().MatchString(line) && len(p.now.reply.body) == 0:
 		p.printed(line)
 	case p.heading:
 		p.heading, p.body = line != "", line == ""
@@ -285,8 +285,8 @@ func (p *curlParser) line(line string) {
 }
 
 var (
-	statusLine = regexp.MustCompile(`^HTTP/[0-9.]+ [0-9]{3}\b`)
-	connected  = regexp.MustCompile(`(?:Connected to \S+ \(|Trying )\[?([0-9a-fA-F:.]+?)\]?(?:\)|:\d+| port)`)
+	statusLine = re(`^HTTP/[0-9.]+ [0-9]{3}\b`)
+	connected  = re(`(?:Connected to \S+ \(|Trying )\[?([0-9a-fA-F:.]+?)\]?(?:\)|:\d+| port)`)
 )
 
 // remark is a line in which curl speaks itself.
@@ -295,7 +295,7 @@ func (p *curlParser) remark(text string) {
 		p.tls = true
 		p.cert = p.cert || strings.Contains(text, "Request CERT")
 	}
-	if m := connected.FindStringSubmatch(text); m != nil {
+	if m := connected().FindStringSubmatch(text); m != nil {
 		if addr, err := netip.ParseAddr(m[1]); err == nil {
 			p.now.addr = addr
 		}
@@ -328,7 +328,7 @@ func (p *curlParser) requested(line string) {
 
 // answered is a line of the answer's headers that -v printed.
 func (p *curlParser) answered(line string) {
-	if statusLine.MatchString(line) {
+	if statusLine().MatchString(line) {
 		p.verbose = true
 		p.status(line)
 		return
