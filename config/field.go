@@ -4,7 +4,6 @@ import (
 	"net/netip"
 	"reflect"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -110,7 +109,7 @@ type leaf struct {
 func leaves(t reflect.Type, path string, at []int) []leaf {
 	var all []leaf
 	for _, f := range fieldsOf(t) {
-		where := slices.Concat(at, f.index)
+		where := append(at[:len(at):len(at)], f.index...)
 		if shapeOf(f.Type) == mapping {
 			all = append(all, leaves(f.Type, join(path, f.Key), where)...)
 			continue

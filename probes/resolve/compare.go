@@ -89,7 +89,10 @@ func compare(t *probes.Target, expected, rotating []netip.Addr, o *probes.Observ
 		c.Unexpected = strangers(expected, answers)
 	}
 	c.Unexpected = slices.DeleteFunc(c.Unexpected, func(a netip.Addr) bool { return slices.Contains(rotating, a) })
-	d.Comparison = unlessEmpty(c)
+	if len(c.Matching)+len(c.Missing)+len(c.Unexpected)+len(c.Public) > 0 {
+		kept := c
+		d.Comparison = &kept
+	}
 	if len(c.Unexpected) > 0 {
 		o.Outcome = probes.Elsewhere
 		o.Err = errors.New(d.stray())

@@ -1,9 +1,9 @@
 package resolve
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
-	"reflect"
 	"strings"
 
 	"vpcprobe/probes"
@@ -56,29 +56,17 @@ type Comparison struct {
 	Public     []netip.Addr `json:"public,omitempty"` // those not expected that are routable on the internet
 }
 
-// course returns the Course, an empty one if there is none.
-func (d *Detail) course() Course {
-	if d.Course == nil {
-		return Course{}
-	}
-	return *d.Course
-}
+// What is read where there is none. Nobody writes to them.
+var (
+	straight   = new(Course)
+	uncompared = new(Comparison)
+)
 
-// compared returns the Comparison, an empty one if there is none.
-func (d *Detail) compared() Comparison {
-	if d.Comparison == nil {
-		return Comparison{}
-	}
-	return *d.Comparison
-}
+// course returns the Course for reading, an empty one if there is none.
+func (d *Detail) course() *Course { return cmp.Or(d.Course, straight) }
 
-// unlessEmpty returns what is worth keeping of a part: a copy of it, or nil.
-func unlessEmpty[T any](part T) *T {
-	if reflect.ValueOf(part).IsZero() {
-		return nil
-	}
-	return &part
-}
+// compared returns the Comparison for reading, an empty one if there is none.
+func (d *Detail) compared() *Comparison { return cmp.Or(d.Comparison, uncompared) }
 
 // An Answer is one address with the seconds for which it may be cached: the
 // lowest TTL on the way to it.

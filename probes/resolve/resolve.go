@@ -13,6 +13,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"reflect"
 	"slices"
 	"sync"
 
@@ -156,7 +157,9 @@ func (p *probe) resolve(ctx context.Context, local local, form probes.Form, reso
 		l.conf = direct(netip.MustParseAddrPort(resolver))
 	}
 	found := l.run(ctx)
-	found.detail.Course = unlessEmpty(found.course)
+	if course := found.course; !reflect.ValueOf(course).IsZero() {
+		found.detail.Course = &course
+	}
 	if found.detail.Server == resolver {
 		found.detail.Server = resolver // one text for all lookups
 	}
