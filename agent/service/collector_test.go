@@ -42,7 +42,7 @@ func TestCollect(t *testing.T) {
 		t.Errorf("GOGC is set, and yet %d is in force", got)
 	}
 	t.Setenv("GOGC", "")
-	runtime.GC() // until then, nobody knows what lives
+	runtime.GC()           // until then, nobody knows what lives
 	collectFor(10 * pause) // in which nothing is allocated
 	if got := debug.SetGCPercent(100); got != leastPercent {
 		t.Errorf("%d is in force where nothing is allocated, want %d", got, leastPercent)
