@@ -138,9 +138,7 @@ type machine struct {
 
 // Probe implements [probes.Probe].
 func (p *probe) Probe(ctx context.Context, seen probes.Evidence, line *probes.Line) []probes.Observation {
-	ctx, cancel := context.WithTimeout(ctx, p.timeout)
-	defer cancel()
-
+	ctx = probes.Within(ctx, p.timeout)
 	conn, o := Dial(ctx, p.network, line.Lane)
 	if conn != nil && !line.More {
 		o.Outcome, o.Err = linger(ctx, conn, Of(o).RTT)
@@ -187,7 +185,11 @@ func patience(rtt time.Duration) time.Time {
 // before them, accept only to reset or to hang up: such a port is not open.
 // Since nothing follows on this connection, what the peer says first is read.
 func linger(ctx context.Context, conn net.Conn, rtt time.Duration) (probes.Outcome, error) {
-	conn.SetReadDeadline(patience(rtt))
+	until := patience(rtt)
+	if deadline, ok := ctx.Deadline(); ok && deadline.Before(until) {
+		until = deadline
+	}
+	conn.SetReadDeadline(until)
 	defer context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })()
 	_, err := conn.Read(make([]byte, 1))
 	switch {

@@ -142,11 +142,7 @@ type family struct {
 
 // askWithin asks one server for both families at once, or for the only one.
 func (l *lookup) askWithin(ctx context.Context, share time.Duration, server netip.AddrPort, full string) found {
-	if deadline, ok := ctx.Deadline(); !ok || share < time.Until(deadline) {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, share)
-		defer cancel()
-	}
+	ctx = probes.Within(ctx, share)
 	types := l.types()
 	start := time.Now()
 	questions := make([]*question, len(types))

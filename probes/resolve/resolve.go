@@ -121,9 +121,7 @@ func forms(t *probes.Target) []probes.Form {
 
 // Probe implements [probes.Probe].
 func (p *probe) Probe(ctx context.Context, _ probes.Evidence, _ *probes.Line) []probes.Observation {
-	ctx, cancel := context.WithTimeout(ctx, p.target.StepTimeout())
-	defer cancel()
-
+	ctx = probes.Within(ctx, p.target.StepTimeout())
 	forms, resolvers := forms(p.target), resolvers(p.target)
 	local := readLocal(*p.sys, resolvers, forms)
 	obs := make([]probes.Observation, len(forms)*len(resolvers))
