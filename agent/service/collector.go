@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// Garbage is collected about every pause, whatever the load: then memory holds
-// the garbage of that time beside what lives, and collecting takes the same
-// small share of a CPU for each byte that lives. Go's own rule, as much garbage
+// Garbage is meant to be collected every pause, whatever the load: then memory
+// holds the garbage of that time beside what lives, and collecting takes the
+// same small share of a CPU for each byte that lives. Go's own rule, as much garbage
 // as what lives, would take memory for nothing where there are many targets and
 // few probes, and CPU time where there are few targets and many probes.
 const (
@@ -20,7 +20,7 @@ const (
 )
 
 // Collect sets how soon garbage is collected, anew every pause, until ctx is
-// done. It leaves alone what GOGC sets.
+// done; then all is as before. It leaves alone what GOGC sets.
 func Collect(ctx context.Context) {
 	if os.Getenv("GOGC") != "" {
 		return
@@ -28,6 +28,8 @@ func Collect(ctx context.Context) {
 	ticker := time.NewTicker(pause)
 	defer ticker.Stop()
 	set := 100
+	before := debug.SetGCPercent(set)
+	defer debug.SetGCPercent(before)
 	for last := heap(); ; {
 		select {
 		case <-ctx.Done():

@@ -4,6 +4,7 @@ import (
 	"context"
 	"runtime"
 	"runtime/debug"
+	"runtime/metrics"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -29,22 +30,34 @@ func TestPercent(t *testing.T) {
 func TestCollect(t *testing.T) {
 	before := debug.SetGCPercent(100)
 	t.Cleanup(func() { debug.SetGCPercent(before) })
-	collectFor := func(d time.Duration) {
+	collectFor := func(d time.Duration) (set int) {
 		synctest.Test(t, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), d)
-			defer cancel()
-			Collect(ctx)
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan struct{})
+			go func() { Collect(ctx); close(done) }()
+			time.Sleep(d)
+			set = inForce()
+			cancel()
+			<-done
 		})
+		return set
 	}
 	t.Setenv("GOGC", "70")
-	collectFor(10 * pause)
-	if got := debug.SetGCPercent(100); got != 100 {
+	if got := collectFor(10 * pause); got != 100 {
 		t.Errorf("GOGC is set, and yet %d is in force", got)
 	}
 	t.Setenv("GOGC", "")
-	runtime.GC()           // until then, nobody knows what lives
-	collectFor(10 * pause) // in which nothing is allocated
-	if got := debug.SetGCPercent(100); got != leastPercent {
+	runtime.GC()                                                             // until then, nobody knows what lives
+	if got := collectFor(10*pause + time.Millisecond); got != leastPercent { // in which nothing is allocated
 		t.Errorf("%d is in force where nothing is allocated, want %d", got, leastPercent)
 	}
+	if got := inForce(); got != 100 {
+		t.Errorf("%d is in force afterwards, want what was before", got)
+	}
+}
+
+func inForce() int {
+	sample := []metrics.Sample{{Name: "/gc/gogc:percent"}}
+	metrics.Read(sample)
+	return int(sample[0].Value.Uint64())
 }

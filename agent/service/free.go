@@ -18,26 +18,34 @@ func FreeMemory() {
 // An extent is a part of the address space.
 type extent struct{ start, length uintptr }
 
-// untouched returns the mappings of files that nobody can have written to, as
+// untouched returns the mappings of a file that nobody can have written to, as
 // a smaps file lists them (proc_pid_smaps(5)): they are read-only, and none of
-// their pages is a copy. A page that the loader relocated is one.
-func untouched(smaps io.Reader) (all []extent) {
+// their pages is a copy, in memory or in swap space. A page that the loader
+// relocated is one.
+func untouched(smaps io.Reader, file string) (all []extent) {
 	var current extent
+	pure := func() {
+		if current.length > 0 {
+			all = append(all, current)
+		}
+		current = extent{}
+	}
 	s := bufio.NewScanner(smaps)
 	for s.Scan() {
 		fields := strings.Fields(s.Text())
 		switch {
-		case len(fields) == 3 && fields[0] == "Anonymous:":
-			if fields[1] == "0" && current.length > 0 {
-				all = append(all, current)
+		case len(fields) == 3 && (fields[0] == "Anonymous:" || fields[0] == "Swap:"):
+			if fields[1] != "0" {
+				current = extent{}
 			}
 		case len(fields) >= 5 && !strings.HasSuffix(fields[0], ":"):
-			current = extent{}
-			if len(fields) > 5 && strings.HasPrefix(fields[5], "/") && strings.HasPrefix(fields[1], "r-") {
+			pure()
+			if strings.HasPrefix(fields[1], "r-") && strings.Join(fields[5:], " ") == file {
 				current = extentOf(fields[0])
 			}
 		}
 	}
+	pure()
 	return all
 }
 

@@ -16,12 +16,19 @@ Size:               8136 kB
 Rss:                6000 kB
 Private_Dirty:         0 kB
 Anonymous:             0 kB
+Swap:                  0 kB
 VmFlags: rd ex mr mw me
 00bf2000-00cf2000 r--p 007f2000 fe:00 10772826                           /usr/bin/vpcprobe
 Anonymous:             4 kB
-00cf2000-00df2000 r--p 007f2000 fe:00 10772826                           /usr/bin/vpcprobe (deleted)
+Swap:                  0 kB
+00cf2000-00df2000 r--p 007f2000 fe:00 10772826                           /usr/bin/vpcprobe
+Anonymous:             0 kB
+Swap:                 16 kB
+00df2000-00ef2000 r--p 007f2000 fe:00 10772826                           /usr/bin/vpcprobe
 Anonymous:             0 kB
 01000000-01100000 rw-p 010b5000 fe:00 10772826                           /usr/bin/vpcprobe
+Anonymous:             0 kB
+7ffff7a00000-7ffff7b00000 r-xp 00000000 fe:00 4711                       /lib/libc.so.6
 Anonymous:             0 kB
 c000000000-c000400000 rw-p 00000000 00:00 0                              [anon: Go: heap]
 Anonymous:          2000 kB
@@ -32,12 +39,16 @@ Anonymous:             0 kB
 `
 
 func TestUntouched(t *testing.T) {
-	want := []extent{{0x400000, 0x7f2000}, {0xcf2000, 0x100000}}
-	if diff := cmp.Diff(want, untouched(strings.NewReader(smaps)), cmp.AllowUnexported(extent{})); diff != "" {
+	want := []extent{{0x400000, 0x7f2000}, {0xdf2000, 0x100000}}
+	if diff := cmp.Diff(want, untouched(strings.NewReader(smaps), "/usr/bin/vpcprobe"), cmp.AllowUnexported(extent{})); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
+	replaced := strings.ReplaceAll(smaps, "/usr/bin/vpcprobe", "/usr/bin/vpcprobe (deleted)")
+	if diff := cmp.Diff(want, untouched(strings.NewReader(replaced), "/usr/bin/vpcprobe (deleted)"), cmp.AllowUnexported(extent{})); diff != "" {
+		t.Errorf("replaced meanwhile (-want +got):\n%s", diff)
+	}
 	for _, s := range []string{"", "Anonymous: 0 kB\n", "x-y r-xp 0 0 0 /bin/x\nAnonymous: 0 kB\n", "2-1 r-xp 0 0 0 /bin/x\nAnonymous: 0 kB\n"} {
-		if got := untouched(strings.NewReader(s)); got != nil {
+		if got := untouched(strings.NewReader(s), "/bin/x"); got != nil {
 			t.Errorf("%q: %v", s, got)
 		}
 	}

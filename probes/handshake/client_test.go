@@ -395,6 +395,11 @@ func TestChainCache(t *testing.T) {
 	if len(cache.good) != 1 {
 		t.Errorf("%d chains kept, want one whatever name it is presented for", len(cache.good))
 	}
+	for _, e := range cache.good {
+		if e.since != e.since.Round(0) || e.until != e.until.Round(0) {
+			t.Errorf("kept from %v until %v: a clock that is set changes nothing of that", e.since, e.until)
+		}
+	}
 	for i := range 3 * maxGood {
 		cache.keep(chainKey{sum: [32]byte{byte(i), byte(i >> 8)}}, chainEntry{until: now.Add(time.Hour)}, now)
 	}

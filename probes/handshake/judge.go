@@ -179,6 +179,7 @@ const (
 )
 
 func (cc *chainCache) examine(chain []*x509.Certificate, roots *x509.CertPool, now time.Time) trust {
+	now = now.Round(0) // certificates go by the wall clock, which may be set
 	key := chainKey{sumOf(chain), roots}
 	cc.mu.Lock()
 	e, ok := cc.good[key]

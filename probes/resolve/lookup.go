@@ -14,7 +14,7 @@ import (
 
 // A lookup finds the addresses of one name the way one resolver does it.
 type lookup struct {
-	from  *sockets
+	from  *client
 	name  string
 	only  string // ip_family
 	conf  conf

@@ -4,9 +4,9 @@
 //
 // It speaks DNS itself, over sockets of its own, because the answers of a
 // library resolver do not tell which server gave them, how, or what it said
-// instead. It caches nothing, and keeps no socket for longer than a second:
-// every lookup is what a caller that starts now would see. It does not validate
-// DNSSEC, follow referrals or ask authoritative servers: callers don't, either.
+// instead. It caches nothing and keeps no socket: every lookup is what a
+// caller that starts now would see. It does not validate DNSSEC, follow
+// referrals or ask authoritative servers: callers don't, either.
 package resolve
 
 import (
@@ -35,7 +35,7 @@ var Kind = probes.Kind{
 	Rules:   Rules,
 	Lanes:   Lanes,
 	New: func(sys probes.System) probes.Constructor {
-		from := &sockets{net: sys.Network}
+		from := &client{net: sys.Network}
 		return func(t *probes.Target) (probes.Probe, error) { return newProbe(&sys, from, t) }
 	},
 }
@@ -79,11 +79,11 @@ var (
 // thousands, and what follows from the target is quickly said again.
 type probe struct {
 	sys    *probes.System
-	from   *sockets
+	from   *client
 	target *probes.Target
 }
 
-func newProbe(sys *probes.System, from *sockets, t *probes.Target) (probes.Probe, error) {
+func newProbe(sys *probes.System, from *client, t *probes.Target) (probes.Probe, error) {
 	if len(forms(t)) == 0 {
 		return nil, nil
 	}
