@@ -30,14 +30,16 @@ func Collect(ctx context.Context) {
 	set := 100
 	before := debug.SetGCPercent(set)
 	defer debug.SetGCPercent(before)
-	for last := heap(); ; {
+	last, garbage := heap(), uint64(0)
+	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
 		}
 		now := heap()
-		if want := percent(now.allocated-last.allocated, now.live); want*10 < set*9 || want*9 > set*10 {
+		garbage = (3*garbage + now.allocated - last.allocated) / 4 // a scrape should not count as if it went on
+		if want := percent(garbage, now.live); want*10 < set*9 || want*9 > set*10 {
 			set = want
 			debug.SetGCPercent(set)
 		}
