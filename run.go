@@ -100,7 +100,7 @@ type daemon struct {
 }
 
 // settling is how long after its start the agent has seen every target and does
-// what it will do all its life.
+// what it will do all its life. Then it gives back what only starting took.
 const settling = 10 * time.Second
 
 // stopTimeout bounds how long requests to our endpoints may hold up the end.
@@ -149,7 +149,7 @@ func serve(ctx context.Context, d daemon) error {
 	}
 	background.Go(func() { d.manager.Watch(ctx, d.log, a.Health) })
 	background.Go(func() { service.Collect(ctx) })
-	settled := time.AfterFunc(settling, service.UnmapProgram)
+	settled := time.AfterFunc(settling, service.FreeMemory)
 	defer settled.Stop()
 	d.manager.Ready(fmt.Sprintf("probing %s", count(len(d.config.Targets), "target")))
 	a.Run(ctx, append(d.sinks, m)...)
