@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -91,6 +92,7 @@ func runFarm(args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
+	debug.SetGCPercent(400) // its CPU must not be the limit
 	f := &farm{tally: tally{Count: map[layer]int{}}}
 	if *addr != "" {
 		f.addr = netip.MustParseAddr(*addr)
