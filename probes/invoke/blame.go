@@ -15,9 +15,12 @@ import (
 // answers that cannot know the API by this name.
 func Blamed(seen probes.Evidence) []probes.Observation {
 	return probes.Filter(seen.Of(name), func(o probes.Observation) bool {
+		if !o.Outcome.Blames() { // as nearly always
+			return false
+		}
 		lane, ok := seen.Lane(o)
 		explained := ok && resolve.Explains(seen, lane)
-		return o.Outcome.Blames() && !explained && (o.Addr.Addr() == netip.Addr{} || resolve.Inside(seen, o.Addr.Addr()))
+		return !explained && (o.Addr.Addr() == netip.Addr{} || resolve.Inside(seen, o.Addr.Addr()))
 	})
 }
 
