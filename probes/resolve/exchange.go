@@ -25,6 +25,9 @@ const (
 	// most; a third of the time there is, at least.
 	resendAfter = time.Second
 
+	// grace is for a reply that is here already when the time is up.
+	grace = 10 * time.Millisecond
+
 	// maxStray bounds how many datagrams are read that are not the reply.
 	maxStray = 1000
 )
@@ -119,6 +122,7 @@ func (q *question) message() (*dns.Msg, []byte, error) {
 // A client asks servers, for all probes of an agent.
 type client struct {
 	net     probes.Network
+	crowd   crowd
 	buffers sync.Pool // of *[maxDatagram]byte
 }
 
@@ -138,7 +142,7 @@ type flight struct {
 	receive func(buf []byte) (packet []byte, waited time.Duration, err error)
 }
 
-// overUDP sends all questions, each from a fresh socket and thus from a fresh
+// overUDP sends all questions to their server, each from a fresh socket and thus from a fresh
 // port, and then takes one reply after the other. The kernel stamps those that
 // wait meanwhile, so their time is right.
 //
@@ -147,6 +151,10 @@ type flight struct {
 // not. Where half of the new flows led nowhere, fewer than 2 % of the lookups
 // would fail (measured), and callers' every second.
 func overUDP(ctx context.Context, questions []*question) {
+	if len(questions) == 0 {
+		return
+	}
+	defer questions[0].from.crowd.enter(ctx, questions[0].server)()
 	flights := make([]flight, 0, len(questions))
 	for _, q := range questions {
 		conn, err := q.from.net.DialContext(ctx, "udp", q.server.String())
@@ -198,9 +206,11 @@ func (f flight) send(by time.Time) {
 }
 
 // await receives until the reply comes or it takes too long. What is not the
-// reply is passed over, since anybody can send it.
+// reply is passed over, since anybody can send it. A reply that is here when we
+// notice that the time is up is no silence: the wait was for the other question,
+// or the machine is too busy.
 func (f flight) await(ctx context.Context, buf []byte) {
-	r := f.reply
+	r, last := f.reply, false
 	for f.err == nil && r.arrived.IsZero() {
 		if f.err = ctx.Err(); f.err != nil {
 			return
@@ -210,6 +220,11 @@ func (f flight) await(ctx context.Context, buf []byte) {
 			return
 		}
 		packet, delay, err := f.receive(buf)
+		if isTimeout(err) && !last {
+			last = true
+			f.conn.SetReadDeadline(time.Now().Add(grace))
+			continue
+		}
 		if err != nil {
 			f.err = err
 			return

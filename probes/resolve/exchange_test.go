@@ -255,6 +255,19 @@ func TestTwoLostDatagramsAreOne(t *testing.T) {
 	}
 }
 
+// While we wait for the reply to one question, that to the other waits for us.
+func TestAReplyIsNotMissedWhileWaitingForAnother(t *testing.T) {
+	t.Parallel()
+	o := lookUp(t, only(dns.TypeAAAA, healthy().with(api, "fd00::17")), 500*time.Millisecond)
+	d := Of(o)
+	if len(d.Answers) != 1 || d.course().Resent != 1 {
+		t.Errorf("%d answers, %d questions sent again, want 1 and 1 (%v)", len(d.Answers), d.course().Resent, o.Err)
+	}
+	if want := []Failure{{"A", probes.Timeout}}; !slices.Equal(d.course().Failed, want) {
+		t.Errorf("failed: %v, want %v", d.course().Failed, want)
+	}
+}
+
 func TestServerWithoutEDNS(t *testing.T) {
 	t.Parallel()
 	h := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
