@@ -146,7 +146,7 @@ type flight struct {
 // port, and then takes one reply after the other. The kernel stamps those that
 // wait meanwhile, so their time is right.
 //
-// Sockets are not kept for further questions, though that would save a third of
+// Sockets are not kept for further questions, though that would save a tenth of
 // a lookup's CPU time: those that bring replies would live and the others would
 // not. Where half of the new flows led nowhere, fewer than 2 % of the lookups
 // would fail (measured), and callers' every second.
