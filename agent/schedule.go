@@ -30,9 +30,9 @@ const (
 	startGap = 5 * time.Millisecond
 
 	// So many goroutines at most wait for further walks: one that is new has to
-	// grow its stack, which costs a tenth of a cheap probe. What walks at the same
-	// time rarely exceeds it; the stacks of those that wait for long shrink.
-	maxSpare = 128
+	// grow its stack, which costs a tenth of a cheap probe. At 400 a second, no
+	// more walk at the same time.
+	maxSpare = 48
 
 	farewell = 1500 * time.Millisecond // how long Run waits for probes that ignore their context
 	stalled  = time.Minute             // how long a due walk waits before the agent calls itself unwell
