@@ -29,8 +29,8 @@ type crowd struct {
 }
 
 // enter waits until there is room for a lookup at the server, or for a random
-// while. Time that ctx leaves is not used up by that. Leave must be called at the
-// lookup's end.
+// while, which is at most a tenth of the time that ctx leaves. Leave must be
+// called at the lookup's end.
 func (c *crowd) enter(ctx context.Context, server netip.AddrPort) (leave func()) {
 	places := c.at(server)
 	select {

@@ -142,9 +142,9 @@ type flight struct {
 	receive func(buf []byte) (packet []byte, waited time.Duration, err error)
 }
 
-// overUDP sends all questions to their server, each from a fresh socket and thus from a fresh
-// port, and then takes one reply after the other. The kernel stamps those that
-// wait meanwhile, so their time is right.
+// overUDP sends all questions to their server, each from a fresh socket and
+// thus from a fresh port, and then takes one reply after the other. The kernel
+// stamps those that wait meanwhile, so their time is right.
 //
 // Sockets are not kept for further questions, though that would save a tenth of
 // a lookup's CPU time: those that bring replies would live and the others would
@@ -154,10 +154,11 @@ func overUDP(ctx context.Context, questions []*question) {
 	if len(questions) == 0 {
 		return
 	}
-	defer questions[0].from.crowd.enter(ctx, questions[0].server)()
+	from := questions[0].from
+	defer from.crowd.enter(ctx, questions[0].server)()
 	flights := make([]flight, 0, len(questions))
 	for _, q := range questions {
-		conn, err := q.from.net.DialContext(ctx, "udp", q.server.String())
+		conn, err := from.net.DialContext(ctx, "udp", q.server.String())
 		if err != nil {
 			q.err = err
 			continue
@@ -165,15 +166,12 @@ func overUDP(ctx context.Context, questions []*question) {
 		defer conn.Close()
 		flights = append(flights, flight{q, conn, receiver(conn)})
 	}
-	if len(flights) == 0 {
-		return
-	}
 	defer context.AfterFunc(ctx, func() {
 		for _, f := range flights {
 			f.conn.SetReadDeadline(time.Unix(1, 0))
 		}
 	})()
-	buf, release := flights[0].from.buffer()
+	buf, release := from.buffer()
 	defer release()
 	first, last := resendAt(ctx)
 	for _, f := range flights {
@@ -210,7 +208,7 @@ func (f flight) send(by time.Time) {
 // notice that the time is up is no silence: the wait was for the other question,
 // or the machine is too busy.
 func (f flight) await(ctx context.Context, buf []byte) {
-	r, last := f.reply, false
+	r, late := f.reply, false
 	for f.err == nil && r.arrived.IsZero() {
 		if f.err = ctx.Err(); f.err != nil {
 			return
@@ -220,8 +218,8 @@ func (f flight) await(ctx context.Context, buf []byte) {
 			return
 		}
 		packet, delay, err := f.receive(buf)
-		if isTimeout(err) && !last {
-			last = true
+		if isTimeout(err) && !late {
+			late = true
 			f.conn.SetReadDeadline(time.Now().Add(grace))
 			continue
 		}

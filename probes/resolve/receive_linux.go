@@ -9,9 +9,9 @@ import (
 )
 
 // receiver returns a function that reads one datagram into a buffer and says
-// how long it had waited for us. The kernel stamps what it receives, which is what makes
-// timings right on a busy machine (measured: 0.1 instead of 1 ms at the 99th
-// percentile).
+// how long it had waited for us. The kernel stamps what it receives, which is
+// what makes timings right on a busy machine (measured: 0.1 instead of 1 ms at
+// the 99th percentile).
 func receiver(conn net.Conn) func([]byte) ([]byte, time.Duration, error) {
 	udp, ok := conn.(*net.UDPConn)
 	if !ok || !stamped(udp) {
