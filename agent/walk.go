@@ -287,8 +287,8 @@ func (s *stride) probe(i int, seen probes.Evidence, line *probes.Line) (obs []pr
 		obs = []probes.Observation{{Outcome: probes.Aborted, Err: context.Cause(s.ctx)}}
 		return complete(kind.Name, obs, line, start)
 	}
-	ctx, cancel := context.WithTimeout(s.ctx, s.bound(kind))
-	defer cancel()
+	ctx, release := s.within(kind)
+	defer release()
 	err := s.containIn(func() string { return "probe " + kind.Name }, func() { obs = s.steps[i].probe.Probe(ctx, seen, line) })
 	if err != nil {
 		obs = []probes.Observation{{Outcome: probes.Fault, Err: err}}
@@ -303,6 +303,14 @@ func (s *stride) probe(i int, seen probes.Evidence, line *probes.Line) (obs []pr
 		}
 	}
 	return obs
+}
+
+// within returns the context of one call of a probe.
+func (s *stride) within(kind *probes.Kind) (_ context.Context, release func()) {
+	if kind.Punctual {
+		return probes.Within(s.ctx, s.bound(kind)), func() {}
+	}
+	return context.WithTimeout(s.ctx, s.bound(kind))
 }
 
 // bound is how long one call of a probe may take.

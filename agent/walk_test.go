@@ -383,3 +383,34 @@ target "orders": there are two of this name`
 		t.Errorf("got  %v\nwant %s", err, want)
 	}
 }
+
+// A step ends at its deadline: a kind that keeps to deadlines is told when that
+// is, any other also by a context that is done.
+func TestDeadlineOfAStep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ended := map[string]time.Duration{}
+		start := time.Now()
+		waits := func(name string, wait func(context.Context)) fake {
+			return func(ctx context.Context, _ probes.Evidence, _ *probes.Line) []probes.Observation {
+				begun := time.Since(start)
+				wait(ctx)
+				ended[name] = time.Since(start) - begun
+				return []probes.Observation{{Outcome: probes.OK}}
+			}
+		}
+		punctual := opens(waits("resolve", func(ctx context.Context) {
+			by, _ := ctx.Deadline()
+			time.Sleep(time.Until(by))
+			if err := ctx.Err(); err != nil {
+				t.Errorf("a timer ran for a kind that needs none: %v", err)
+			}
+		}), lanes(1))
+		punctual.Punctual = true
+		check(t, punctual, kind("connect", probes.PerLane, waits("connect", func(ctx context.Context) { <-ctx.Done() })))
+		timeout := target("").StepTimeout()
+		want := map[string]time.Duration{"resolve": targetPatience * timeout, "connect": lanePatience * timeout}
+		if diff := cmp.Diff(want, ended); diff != "" {
+			t.Error(diff)
+		}
+	})
+}

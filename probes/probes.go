@@ -47,12 +47,13 @@ const (
 // waiting for other lanes. A PerTarget kind starts when every lane has done
 // the PerLane kinds before it, and runs beside those after it.
 type Kind struct {
-	Name    string        // the word in configuration, metrics, JSON and documents
-	Doc     string        // one sentence: what it measures and which tool it replaces
-	Per     Scope         // once per target or once per lane
-	Every   time.Duration // pace unless configured; 0 means the target's own
-	Metrics []*Metric     // the numbers its observations may carry
-	Rules   []*Rule       // the root causes whose highest evidence is of this kind
+	Name     string        // the word in configuration, metrics, JSON and documents
+	Doc      string        // one sentence: what it measures and which tool it replaces
+	Per      Scope         // once per target or once per lane
+	Every    time.Duration // pace unless configured; 0 means the target's own
+	Punctual bool          // its probes keep to the context's deadline by themselves, see [Within]
+	Metrics  []*Metric     // the numbers its observations may carry
+	Rules    []*Rule       // the root causes whose highest evidence is of this kind
 
 	// Lanes says which lanes the evidence opens. Exactly one kind has it.
 	Lanes func(Evidence) []Lane

@@ -23,13 +23,18 @@ const name = "connect"
 // next.
 const minPatience = 50 * time.Millisecond
 
+// brief is how long a wait may be that does not end with the context: to be
+// interruptible costs more than all else that waiting does.
+const brief = 100 * time.Millisecond
+
 // Kind connects to every address.
 var Kind = probes.Kind{
-	Name:    name,
-	Doc:     "opens a TCP connection to every address of the target (replaces telnet)",
-	Per:     probes.PerLane,
-	Metrics: []*probes.Metric{up, connectTime, probes.Delay},
-	Rules:   Rules,
+	Name:     name,
+	Doc:      "opens a TCP connection to every address of the target (replaces telnet)",
+	Per:      probes.PerLane,
+	Punctual: true,
+	Metrics:  []*probes.Metric{up, connectTime, probes.Delay},
+	Rules:    Rules,
 	New: func(sys probes.System) probes.Constructor {
 		m := &machine{sys.Network, speaks}
 		return func(t *probes.Target) (probes.Probe, error) { return &probe{m, t.StepTimeout()}, nil }
@@ -190,7 +195,9 @@ func linger(ctx context.Context, conn net.Conn, rtt time.Duration) (probes.Outco
 		until = deadline
 	}
 	conn.SetReadDeadline(until)
-	defer context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })()
+	if time.Until(until) > brief {
+		defer context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })()
+	}
 	_, err := conn.Read(make([]byte, 1))
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):

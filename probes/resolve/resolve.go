@@ -28,12 +28,13 @@ const System = "system"
 
 // Kind resolves the target's names.
 var Kind = probes.Kind{
-	Name:    name,
-	Doc:     "asks every resolver for every name of the target and compares the answers with the endpoint's addresses (replaces nslookup)",
-	Per:     probes.PerTarget,
-	Metrics: []*probes.Metric{answersMatch, missingAddresses, unexpectedAddresses, answerTTL, responses, retransmissions, probes.Delay},
-	Rules:   Rules,
-	Lanes:   Lanes,
+	Name:     name,
+	Doc:      "asks every resolver for every name of the target and compares the answers with the endpoint's addresses (replaces nslookup)",
+	Per:      probes.PerTarget,
+	Punctual: true,
+	Metrics:  []*probes.Metric{answersMatch, missingAddresses, unexpectedAddresses, answerTTL, responses, retransmissions, probes.Delay},
+	Rules:    Rules,
+	Lanes:    Lanes,
 	New: func(sys probes.System) probes.Constructor {
 		from := &client{net: sys.Network}
 		return func(t *probes.Target) (probes.Probe, error) { return newProbe(&sys, from, t) }
