@@ -244,8 +244,7 @@ func (q *inquiry) alias() {
 	if err != nil || lookup == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(q.ctx, t.Timeout)
-	defer cancel()
+	ctx := probes.Within(q.ctx, t.StepTimeout())
 	seen := probes.Evidence{Target: t}
 	answers := lookup.Probe(ctx, seen, nil)
 	missing := probes.Filter(answers, func(o probes.Observation) bool { return o.Outcome == probes.NoSuchName })

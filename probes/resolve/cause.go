@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/miekg/dns"
+
 	"vpcprobe/probes"
 )
 
@@ -31,7 +33,8 @@ func causeOf(seen probes.Evidence, o probes.Observation) (id string, sure probes
 		return "", probes.No
 	}
 	if id := resolverCause(o, d); id != "" {
-		return id, certainIf(alwaysEnds(seen, o))
+		heard := id == resolverSilent && len(d.course().Failed) > 0 // of the other family
+		return id, certainIf(alwaysEnds(seen, o) && !heard)
 	}
 	if d.Transport == OverHosts {
 		return hostsOverride, certainIf(len(Expected(seen)) > 0)
@@ -48,8 +51,13 @@ func causeOf(seen probes.Evidence, o probes.Observation) (id string, sure probes
 	return nameCause(seen, o)
 }
 
-// resolverCause names what is wrong with the resolver, if that is it.
+// resolverCause names what is wrong with the resolver, if that is it. It is not
+// if it knows the name and no IPv4 address of it: then it is of little matter
+// that it fails for IPv6, which is a finding of its own.
 func resolverCause(o probes.Observation, d *Detail) string {
+	if d.course().failed(dns.TypeAAAA) {
+		return ""
+	}
 	switch o.Outcome {
 	case probes.Timeout, probes.Refused, probes.Unreachable, probes.Prohibited, probes.Reset, probes.Closed:
 		if d.course().Truncated && d.Transport == OverTCP {
@@ -125,10 +133,10 @@ func nameCause(seen probes.Evidence, o probes.Observation) (string, probes.Certa
 		return aliasNotAssociated, probes.Likely
 	case o.Via == probes.ViaAlias && absent && at.apiMissing == 0:
 		return aliasNotAssociated, probes.Possible
-	case absent:
-		return nameNotFound, probes.Certain
+	case absent: // where A failed: some servers deny names when asked for AAAA (RFC 4074, 4.2)
+		return nameNotFound, certainIf(!Of(o).course().failed(dns.TypeA))
 	}
-	return nameWithoutAddress, probes.Certain
+	return nameWithoutAddress, certainIf(o.Outcome == probes.NoAddress)
 }
 
 // names counts which names one resolver knows: the endpoint's own, and those

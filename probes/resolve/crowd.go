@@ -10,10 +10,11 @@ import (
 
 const (
 	// crowded is how many lookups may be under way at one server before others
-	// wait. So many datagrams fit in the receive buffer of a server with default
-	// settings; more at a time would in part be lost, and again when they are sent
-	// again, and the server called silent for it.
-	crowded = 64
+	// wait. Their datagrams, two each, fit in the receive buffer of a server with
+	// default settings, where a datagram takes up to 2 kB; more at a time would in
+	// part be lost, and again when they are sent again, and the server called
+	// silent for it.
+	crowded = 48
 
 	// patience is how long a lookup waits at most. Many hundred walks that fall
 	// due at the same moment, as when all have just waited for the same silence,

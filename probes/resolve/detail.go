@@ -4,7 +4,10 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
+
+	"github.com/miekg/dns"
 
 	"vpcprobe/probes"
 )
@@ -35,7 +38,7 @@ type Course struct {
 	Only      string    `json:"only,omitempty"`  // the type of record asked for, A or AAAA, if it was not both and there is none
 	Truncated bool      `json:"truncated,omitempty"`
 	Resent    int       `json:"resent,omitempty"` // questions that had to be sent again
-	Failed    []Failure `json:"failed,omitempty"` // the address family that failed while the other answered
+	Failed    []Failure `json:"failed,omitempty"` // the address family that failed while the other was answered, with addresses or without
 	Tried     []Failure `json:"tried,omitempty"`  // servers of resolv.conf that failed before Server answered
 
 	// Rotated are further addresses that came when the name was asked for
@@ -61,6 +64,12 @@ var (
 	straight   = new(Course)
 	uncompared = new(Comparison)
 )
+
+// failed reports whether the questions for addresses of one family failed, A or
+// AAAA, while the other was answered.
+func (c *Course) failed(qtype uint16) bool {
+	return slices.ContainsFunc(c.Failed, func(f Failure) bool { return f.What == dns.TypeToString[qtype] && f.Outcome.Blames() })
+}
 
 // course returns the Course for reading, an empty one if there is none.
 func (d *Detail) course() *Course { return cmp.Or(d.Course, straight) }

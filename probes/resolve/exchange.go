@@ -35,6 +35,9 @@ const (
 // errBadReply is the outcome bad_reply as an error.
 var errBadReply = errors.New("bad reply")
 
+// errNotAsked is a fault of ours: a server that heard no question is not silent.
+var errNotAsked = errors.New("no time was left to ask")
+
 // A question is one question to one server, and what became of it.
 type question struct {
 	from   *client
@@ -68,25 +71,40 @@ type reply struct {
 // reply was truncated, and without EDNS0 where the server does not understand
 // that (RFC 6891, 6.2.2).
 func ask(ctx context.Context, questions []*question) {
+	for _, q := range questions {
+		q.reply = new(reply)
+	}
 	once(ctx, questions)
 	var again []*question
+	var first []*reply
 	for _, q := range questions {
 		if q.err == nil && !q.plain && q.reply.misunderstood() {
 			q.plain = true
-			again = append(again, q)
+			again, first = append(again, q), append(first, q.reply)
 		}
 	}
 	once(ctx, again)
+	for i, q := range again {
+		if q.err != nil { // then what it said at first is its answer
+			q.reply, q.err = first[i], nil
+		}
+	}
 }
 
+// misunderstood reports whether the reply may be due to EDNS0: older servers
+// have several words for that (RFC 6891, 7; RFC 2671, 5.3).
 func (r *reply) misunderstood() bool {
-	return r.rcode == dns.RcodeFormatError || r.rcode == dns.RcodeNotImplemented || r.rcode == dns.RcodeBadVers
+	switch r.rcode {
+	case dns.RcodeFormatError, dns.RcodeNotImplemented, dns.RcodeBadVers, dns.RcodeServerFailure:
+		return true
+	}
+	return false
 }
 
 func once(ctx context.Context, questions []*question) {
 	var datagrams, streams []*question
 	for _, q := range questions {
-		q.reply = &reply{transport: OverUDP}
+		q.reply = &reply{transport: OverUDP, resent: q.reply.resent}
 		if q.asked, q.packed, q.err = q.message(); q.err != nil {
 			continue
 		}
@@ -159,6 +177,9 @@ func overUDP(ctx context.Context, questions []*question) {
 	flights := make([]flight, 0, len(questions))
 	for _, q := range questions {
 		conn, err := from.net.DialContext(ctx, "udp", q.server.String())
+		if isTimeout(err) {
+			err = errNotAsked // to make a socket takes no reply
+		}
 		if err != nil {
 			q.err = err
 			continue
@@ -183,6 +204,7 @@ func overUDP(ctx context.Context, questions []*question) {
 	for _, f := range flights { // one lost datagram is no outage
 		if isTimeout(f.err) && ctx.Err() == nil {
 			f.reply.resent++
+			f.simplify()
 			f.send(last)
 		}
 	}
@@ -191,6 +213,17 @@ func overUDP(ctx context.Context, questions []*question) {
 			f.await(ctx, buf[:])
 		}
 		f.err = finally(ctx, f.reply.stray, f.err)
+	}
+}
+
+// simplify takes EDNS0 out of the question: something on the way may drop what
+// has it, and most callers do without. The id stays, so that a late reply still
+// is one.
+func (f flight) simplify() {
+	m := *f.asked
+	m.Extra = nil
+	if packed, err := m.Pack(); err == nil {
+		f.packed = packed
 	}
 }
 

@@ -203,6 +203,34 @@ func TestTruncatedInTheMiddleOfARecord(t *testing.T) {
 	}
 }
 
+// Some forwarders pass on over TCP, too, that an answer is truncated.
+func TestTruncatedOverTCP(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		z       zone
+		outcome probes.Outcome
+	}{
+		{"with answers", healthy(), probes.OK},
+		{"without", zone{api: {"NOERROR"}}, probes.BadReply},
+		{"with an error", zone{}, probes.NoSuchName},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			o := lookUp(t, dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+				m := tt.z.answer(q)
+				m.Truncated = true
+				if _, ok := w.RemoteAddr().(*net.UDPAddr); ok {
+					m.Answer = nil
+				}
+				w.WriteMsg(m)
+			}), 5*time.Second)
+			if o.Outcome != tt.outcome {
+				t.Errorf("%s: %v (%v), want %s", o.Outcome, o.Detail, o.Err, tt.outcome)
+			}
+		})
+	}
+}
+
 func TestTruncatedAnswerNeedsTCP(t *testing.T) {
 	t.Parallel()
 	target := orders()
@@ -268,19 +296,71 @@ func TestAReplyIsNotMissedWhileWaitingForAnother(t *testing.T) {
 	}
 }
 
+// Callers that do without EDNS0 get their answer.
 func TestServerWithoutEDNS(t *testing.T) {
+	for name, refuses := range map[string]dns.Handler{
+		"FORMERR":  says(dns.RcodeFormatError),
+		"NOTIMP":   says(dns.RcodeNotImplemented),
+		"SERVFAIL": says(dns.RcodeServerFailure),
+		"dropped":  silent,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+				if q.IsEdns0() != nil {
+					refuses.ServeDNS(w, q)
+					return
+				}
+				healthy().ServeDNS(w, q)
+			})
+			o := lookUp(t, h, 5*time.Second)
+			if o.Outcome != probes.OK || len(Of(o).Answers) != 2 {
+				t.Errorf("%s: %v (%v), want ok with 2 addresses", o.Outcome, o.Detail, o.Err)
+			}
+		})
+	}
+}
+
+// One that refuses EDNS0, and is silent without, has refused.
+func TestServerRefusesOnce(t *testing.T) {
 	t.Parallel()
 	h := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
 		if q.IsEdns0() != nil {
-			w.WriteMsg(new(dns.Msg).SetRcode(q, dns.RcodeFormatError))
-			return
+			says(dns.RcodeServerFailure).ServeDNS(w, q)
 		}
-		healthy().ServeDNS(w, q)
 	})
-	o := lookUp(t, h, 5*time.Second)
-	if o.Outcome != probes.OK || len(Of(o).Answers) != 2 {
-		t.Errorf("%s: %v (%v), want ok with 2 addresses", o.Outcome, o.Detail, o.Err)
+	if o := lookUp(t, h, 500*time.Millisecond); o.Outcome != probes.ServerFailed || Of(o).Rcode != "SERVFAIL" {
+		t.Errorf("%s %q (%v), want server_failed SERVFAIL", o.Outcome, Of(o).Rcode, o.Err)
 	}
+}
+
+// A server that heard no question is not silent: it is our time that is short.
+func TestNotAsked(t *testing.T) {
+	t.Parallel()
+	var heard atomic.Int32
+	h := dns.HandlerFunc(func(dns.ResponseWriter, *dns.Msg) { heard.Add(1) })
+	target := orders()
+	onlyAddresses(&target)
+	target.Timeout = 50 * time.Millisecond
+	probe, err := Kind.New(probes.System{Network: stalling{network(t, one(h)), target.Timeout}})(&target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := probe.Probe(t.Context(), probes.Evidence{Target: &target}, nil)[0]
+	if o.Outcome != probes.Fault || heard.Load() > 0 {
+		t.Errorf("%s (%v) with %d questions heard, want fault with none", o.Outcome, o.Err, heard.Load())
+	}
+}
+
+// stalling is a machine that is held up just before it dials.
+type stalling struct {
+	probes.Network
+	d time.Duration
+}
+
+func (s stalling) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	time.Sleep(s.d)
+	return s.Network.DialContext(ctx, network, address)
 }
 
 // rawServer answers each datagram with the packets that the function makes.

@@ -1,10 +1,12 @@
 package resolve
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/miekg/dns"
@@ -185,8 +187,8 @@ func combine(families []family, server netip.AddrPort, start time.Time) found {
 			lead = f
 		}
 	}
-	if sent := families[0].sent; !sent.IsZero() {
-		start = sent
+	if i := slices.IndexFunc(families, func(f family) bool { return !f.sent.IsZero() }); i >= 0 {
+		start = families[i].sent
 	}
 	f := found{
 		start:   start,
@@ -202,6 +204,7 @@ func combine(families []family, server netip.AddrPort, start time.Time) found {
 	for _, one := range families {
 		f.add(one)
 	}
+	f.course.Failed = half(families, f.outcome)
 	if f.took == 0 {
 		f.took = time.Since(start)
 	}
@@ -229,14 +232,29 @@ func (f *found) add(one family) {
 	c.Truncated = c.Truncated || r.truncated
 	d.Answers = append(d.Answers, r.answers...)
 	if one.err == nil {
+		d.Rcode = cmp.Or(d.Rcode, rcodeText(r.rcode))
 		f.rcodes = append(f.rcodes, r.rcode)
 		if took := r.arrived.Sub(f.start) - r.delay; took > f.took {
 			f.took, f.delay = took, r.delay
 		}
 	}
-	if f.outcome == probes.OK && one.outcome != probes.OK && one.outcome != probes.NoAddress {
-		c.Failed = append(c.Failed, Failure{dns.TypeToString[one.qtype], one.outcome})
+}
+
+// half returns the family that failed while the other was answered, if that is
+// how it was: with addresses or without.
+func half(families []family, outcome probes.Outcome) (failed []Failure) {
+	answered := func(f family) bool {
+		return f.outcome == probes.OK || f.outcome == probes.NoAddress || f.outcome == probes.NoSuchName && f.outcome == outcome
 	}
+	if !slices.ContainsFunc(families, answered) {
+		return nil
+	}
+	for _, f := range families {
+		if !answered(f) {
+			failed = append(failed, Failure{dns.TypeToString[f.qtype], f.outcome})
+		}
+	}
+	return failed
 }
 
 // explain says in words what the outcome says in one.

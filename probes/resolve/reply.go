@@ -22,14 +22,18 @@ const (
 func (r *reply) read(asked *dns.Msg, packet []byte) (ours bool, _ error) {
 	m := new(dns.Msg)
 	err := m.Unpack(packet)
-	if !answersTo(asked, m) || err != nil && !m.Truncated {
+	cut := m.Truncated && r.transport == OverUDP // over TCP the bit is a forwarder's mistake, and callers take what there is
+	if !answersTo(asked, m) || err != nil && !cut {
 		return false, nil
 	}
-	r.rcode, r.truncated = m.Rcode, m.Truncated
-	if m.Truncated {
+	r.rcode, r.truncated = m.Rcode, cut
+	if cut {
 		return true, nil // possibly in the middle of a record: what there is of it is not looked at
 	}
 	r.answers, r.chain, err = follow(m.Answer, asked.Question[0])
+	if err == nil && m.Truncated && m.Rcode == dns.RcodeSuccess && len(r.answers) == 0 {
+		err = fmt.Errorf("%w: truncated over TCP, too", errBadReply)
+	}
 	return true, err
 }
 

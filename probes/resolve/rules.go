@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/miekg/dns"
+
 	"vpcprobe/probes"
 )
 
@@ -45,7 +47,7 @@ var Rules = []*probes.Rule{
 	attributed(probes.Rule{
 		ID:    resolverSilent,
 		Title: "A resolver does not answer",
-		Means: "Questions to the resolver, each sent twice, stayed without reply. Programs that ask it wait for seconds and then report a name error. " +
+		Means: "Questions to the resolver, each sent twice, the second time without EDNS0, stayed without reply. Programs that ask it wait for seconds and then report a name error. " +
 			"Either it is down, or UDP port 53 is filtered on the way there or back, or it drops what it has no capacity for.",
 		Fix: "Run `dig @SERVER NAME` from this host. For the VPC's own resolver: `aws ec2 describe-vpc-attribute --vpc-id VPC --attribute enableDnsSupport` must say true, " +
 			"and a network interface may send it no more than 1024 packets a second (`ip_family: ipv4` halves what this agent sends). For a resolver of yours or a Route 53 Resolver endpoint: allow UDP and TCP 53 " +
@@ -236,11 +238,13 @@ func failedOver(seen probes.Evidence) (probes.Certainty, []probes.Observation) {
 	return sure, because
 }
 
-// halfFailed matches lookups of which one family failed.
+// halfFailed matches lookups of which one family failed. Where it is IPv4, and
+// there are no addresses of the other, that is the failure of the lookup, which
+// has a cause of its own.
 func halfFailed(seen probes.Evidence) (probes.Certainty, []probes.Observation) {
 	because := probes.Filter(seen.Of(name), func(o probes.Observation) bool {
 		d := Of(o)
-		return d != nil && slices.ContainsFunc(d.course().Failed, func(f Failure) bool { return f.Outcome.Blames() })
+		return d != nil && (d.course().failed(dns.TypeAAAA) || len(d.Answers) > 0 && d.course().failed(dns.TypeA))
 	})
 	if len(because) == 0 {
 		return probes.No, nil
