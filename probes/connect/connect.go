@@ -23,6 +23,9 @@ const name = "connect"
 // next.
 const minPatience = 50 * time.Millisecond
 
+// grace is for what is here already when the time is up.
+const grace = 10 * time.Millisecond
+
 // brief is how long a wait may be that does not end with the context: to be
 // interruptible costs more than all else that waiting does.
 const brief = 100 * time.Millisecond
@@ -186,6 +189,25 @@ func patience(rtt time.Duration) time.Time {
 	return probes.AfterGrid(time.Now().Add(max(2*rtt, minPatience)))
 }
 
+// Listen waits until a moment, or the end of ctx, for the peer to say something
+// or to hang up, and returns how that ended. What is here already when the time
+// is up counts, too: this process may have been held up.
+func Listen(ctx context.Context, conn net.Conn, until time.Time) error {
+	if soonest := time.Now().Add(grace); until.Before(soonest) {
+		until = soonest
+	}
+	conn.SetReadDeadline(until)
+	if time.Until(until) > brief {
+		defer context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })()
+	}
+	_, err := conn.Read(make([]byte, 1))
+	if probes.Classify(err) == probes.Timeout && time.Since(until) > grace {
+		conn.SetReadDeadline(time.Now().Add(grace))
+		_, err = conn.Read(make([]byte, 1))
+	}
+	return err
+}
+
 // linger waits a moment for what an accepting peer does next. Some, or devices
 // before them, accept only to reset or to hang up: such a port is not open.
 // Since nothing follows on this connection, what the peer says first is read.
@@ -194,11 +216,7 @@ func linger(ctx context.Context, conn net.Conn, rtt time.Duration) (probes.Outco
 	if deadline, ok := ctx.Deadline(); ok && deadline.Before(until) {
 		until = deadline
 	}
-	conn.SetReadDeadline(until)
-	if time.Until(until) > brief {
-		defer context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })()
-	}
-	_, err := conn.Read(make([]byte, 1))
+	err := Listen(ctx, conn, until)
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
 		return probes.Aborted, ctx.Err()

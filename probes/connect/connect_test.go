@@ -9,8 +9,10 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"vpcprobe/probes"
@@ -277,4 +279,52 @@ func TestDetailInALine(t *testing.T) {
 	if got, want := d.String(), "open, MSS 1460, from 10.0.0.5:40000, 1 SYNs sent again"; got != want {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
+}
+
+// A reset that is here when the time is up is no open port.
+func TestListenWithoutTime(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	conn, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	peer, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	peer.(*net.TCPConn).SetLinger(0)
+	peer.Close() // on loopback, the reset arrives before this returns
+	if got, err := linger(probes.Within(t.Context(), 0), conn, time.Millisecond); got != probes.Reset {
+		t.Errorf("%s (%v), want reset", got, err)
+	}
+}
+
+// held is a connection of a process that is held up while it reads: it notices
+// that the time is up before it looks at what came.
+type held struct {
+	net.Conn
+	reads int
+}
+
+func (h *held) SetReadDeadline(time.Time) error { return nil }
+
+func (h *held) Read([]byte) (int, error) {
+	if h.reads++; h.reads > 1 {
+		return 0, syscall.ECONNRESET
+	}
+	time.Sleep(time.Second)
+	return 0, os.ErrDeadlineExceeded
+}
+
+func TestListenHeldUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		if err := Listen(t.Context(), new(held), time.Now().Add(minPatience)); probes.Classify(err) != probes.Reset {
+			t.Errorf("%v, want a reset", err)
+		}
+	})
 }

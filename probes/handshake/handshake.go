@@ -100,10 +100,7 @@ func (p probe) unprompted(ctx context.Context, lane probes.Lane) bool {
 	}
 	line := probes.Line{Conn: conn}
 	defer line.Close()
-	conn.SetReadDeadline(patience(o))
-	defer context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })()
-	_, err := conn.Read(make([]byte, 1))
-	outcome := probes.Classify(err)
+	outcome := probes.Classify(connect.Listen(ctx, conn, patience(o)))
 	return outcome == probes.Reset || outcome == probes.Closed
 }
 

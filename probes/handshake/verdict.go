@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"vpcprobe/probes"
+	"vpcprobe/probes/connect"
 )
 
 // The bounds of the wait for a server's verdict.
@@ -53,15 +54,12 @@ func patience(o probes.Observation) time.Time {
 // hear reads until the server says something, hangs up, or is silent for too
 // long. The error says how it refused us.
 func hear(ctx context.Context, t *tls.Conn, until time.Time) (Opinion, error) {
-	enough := func() { t.SetReadDeadline(time.Unix(1, 0)) }
-	t.SetReadDeadline(until)
-	defer context.AfterFunc(ctx, enough)()
 	var ticket *bell
 	if w, ok := t.NetConn().(*wire); ok {
 		ticket = w.bell
-		ticket.listen(enough)
+		ticket.listen(func() { t.SetReadDeadline(time.Unix(1, 0)) }) // while we read
 	}
-	_, err := t.Read(make([]byte, 1))
+	err := connect.Listen(ctx, t, until)
 	switch {
 	case err == nil || ticket != nil && ticket.heard():
 		return Accepted, nil
