@@ -45,6 +45,7 @@ type Agent struct {
 	limit   int
 	version string
 	epoch   time.Time // when the agent was made, wall clock and monotonic
+	pulse   pulse
 
 	handed chan *walk    // to goroutines that wait for one
 	nudged chan struct{} // the schedule has changed
@@ -93,6 +94,7 @@ func New(targets []*probes.Target, kinds []probes.Kind, sys probes.System, o Opt
 		nudged:  make(chan struct{}, 1),
 		pings:   make(chan struct{}),
 	}
+	a.pulse.now = a.now
 	a.own = len(ownRules(a.judge))
 	a.lanes = slices.IndexFunc(kinds, func(k probes.Kind) bool { return k.Lanes != nil })
 	if len(kinds) > maxKinds {
@@ -282,6 +284,7 @@ func (a *Agent) Check(ctx context.Context, names []string, progress func(Step)) 
 			progress(s)
 		}
 	}
+	defer a.pulse.start(ctx)()
 	rounds := make([]Round, len(walks))
 	places := make(chan struct{}, a.limit)
 	var wg sync.WaitGroup

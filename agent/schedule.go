@@ -98,6 +98,7 @@ func (a *Agent) now() int64 { return a.epoch.UnixNano() + int64(time.Since(a.epo
 // interrupted and not recorded, and returns. An agent runs once.
 func (a *Agent) Run(ctx context.Context, sinks ...Sink) {
 	a.start(sinks)
+	defer a.pulse.start(ctx)()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for ctx.Err() == nil {

@@ -294,6 +294,7 @@ func (s *stride) probe(i int, seen probes.Evidence, line *probes.Line) (obs []pr
 		obs = []probes.Observation{{Outcome: probes.Fault, Err: err}}
 	}
 	obs = complete(kind.Name, obs, line, start)
+	s.pulse.doubt(obs, start)
 	if s.ctx.Err() == nil {
 		return obs
 	}

@@ -69,7 +69,7 @@ const (
 const (
 	Skipped Outcome = "skipped" // a lower layer gave nothing to work on
 	Aborted Outcome = "aborted" // the agent was shutting down
-	Fault   Outcome = "fault"   // the agent's own trouble: no file descriptors, no credentials, a panic
+	Fault   Outcome = "fault"   // the agent's own trouble: no file descriptors, no credentials, held up, a panic
 )
 
 // Outcomes lists them all with their meanings, for documents and tests.
@@ -106,7 +106,7 @@ var Outcomes = []struct {
 	{Loop, "packets circle between routers"},
 	{Skipped, "a lower layer gave nothing to work on"},
 	{Aborted, "the agent was shutting down"},
-	{Fault, "the agent's own trouble: no file descriptors, no credentials, a panic"},
+	{Fault, "the agent's own trouble: no file descriptors, no credentials, held up, a panic"},
 }
 
 // Blames reports whether the outcome says something bad about the target, as
