@@ -19,7 +19,7 @@ const (
 	// patience is how long a lookup waits at most. Many hundred walks that fall
 	// due at the same moment, as when all have just waited for the same silence,
 	// are spread over it.
-	patience = 200 * time.Millisecond
+	patience = time.Second
 )
 
 // A crowd is who asks one server. No lookup waits for another to end for longer
@@ -30,7 +30,7 @@ type crowd struct {
 }
 
 // enter waits until there is room for a lookup at the server, or for a random
-// while, which is at most a tenth of the time that ctx leaves. Leave must be
+// while, which is at most a fifth of the time that ctx leaves. Leave must be
 // called at the lookup's end.
 func (c *crowd) enter(ctx context.Context, server netip.AddrPort) (leave func()) {
 	places := c.at(server)
@@ -41,7 +41,7 @@ func (c *crowd) enter(ctx context.Context, server netip.AddrPort) (leave func())
 	}
 	most := patience
 	if deadline, ok := ctx.Deadline(); ok {
-		most = min(most, max(time.Until(deadline)/10, 0))
+		most = min(most, max(time.Until(deadline)/5, 0))
 	}
 	timer := time.NewTimer(time.Duration(rand.Int64N(int64(most) + 1)))
 	defer timer.Stop()
