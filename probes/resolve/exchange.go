@@ -71,9 +71,6 @@ type reply struct {
 // reply was truncated, and without EDNS0 where the server does not understand
 // that (RFC 6891, 6.2.2).
 func ask(ctx context.Context, questions []*question) {
-	for _, q := range questions {
-		q.reply = new(reply)
-	}
 	once(ctx, questions)
 	var again []*question
 	var first []*reply
@@ -87,7 +84,9 @@ func ask(ctx context.Context, questions []*question) {
 	for i, q := range again {
 		if q.err != nil { // then what it said at first is its answer
 			q.reply, q.err = first[i], nil
+			continue
 		}
+		q.reply.resent += first[i].resent
 	}
 }
 
@@ -104,7 +103,7 @@ func (r *reply) misunderstood() bool {
 func once(ctx context.Context, questions []*question) {
 	var datagrams, streams []*question
 	for _, q := range questions {
-		q.reply = &reply{transport: OverUDP, resent: q.reply.resent}
+		q.reply = &reply{transport: OverUDP}
 		if q.asked, q.packed, q.err = q.message(); q.err != nil {
 			continue
 		}
