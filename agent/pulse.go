@@ -26,9 +26,10 @@ type pulse struct {
 	lasted int64 // and how long that was
 }
 
-// start lets it beat until stop is called.
+// start lets it beat until stop is called. What comes after start is noticed.
 func (p *pulse) start(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
+	p.set(p.now() + int64(beat))
 	var running sync.WaitGroup
 	running.Go(func() { p.run(ctx) })
 	return func() { cancel(); running.Wait() }
