@@ -68,6 +68,7 @@ func (s *shard) parse(text string) (err error) {
 
 // run is the agent as a service.
 func run(ctx context.Context, s source, stdout, stderr io.Writer) error {
+	limit, file := service.LimitMemory(os.DirFS("/")) // first, as reading many targets takes more memory than walking them
 	loaded, err := s.load()
 	if err != nil {
 		return exit{exitUsage, missingFile(err)}
@@ -79,7 +80,9 @@ func run(ctx context.Context, s source, stdout, stderr io.Writer) error {
 	if w := proxyWarning(os.Getenv, loaded.Targets); w != "" {
 		log.Warn("environment", "warning", w)
 	}
-	service.LimitMemory(os.DirFS("/"), log)
+	if limit > 0 {
+		log.Info("memory limit", "bytes", limit, "file", file)
+	}
 	manager, err := service.FromEnvironment()
 	if err != nil {
 		log.Warn("the service manager will not be told how the agent is doing", "error", err)

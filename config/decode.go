@@ -185,6 +185,7 @@ func (d *decoder) list(n *yaml.Node, v reflect.Value, f field, path string) {
 		return
 	}
 	for i, item := range n.Content {
+		n.Content[i] = nil // of thousands of targets, those that are read need not stay beside those that are not
 		at := index(path, i)
 		if absent(item) {
 			d.at(item, at, "an empty item")

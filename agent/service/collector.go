@@ -8,14 +8,17 @@ import (
 	"time"
 )
 
-// Garbage is meant to be collected every pause, whatever the load: then memory
-// holds the garbage of that time beside what lives, and collecting takes the
-// same small share of a CPU for each byte that lives. Go's own rule, as much garbage
-// as what lives, would take memory for nothing where there are many targets and
-// few probes, and CPU time where there are few targets and many probes.
+// Collecting takes CPU time for each byte that lives, however much garbage there
+// is, and garbage takes memory until it is collected. Go's own rule, as much
+// garbage as what lives, would take memory for nothing where there are many
+// targets and few probes, and CPU time where there are few targets and many
+// probes. Here garbage is collected when it is as much as is no matter, but not
+// sooner than a pause after the last time, and not much later.
 const (
-	pause        = 1500 * time.Millisecond
-	leastPercent = 25 // below that a burst would be collected over and over
+	pause        = time.Second
+	longest      = 4       // pauses
+	noMatter     = 4 << 20 // bytes
+	leastPercent = 15      // below that a burst would be collected over and over
 	mostPercent  = 200
 )
 
@@ -63,8 +66,9 @@ func heap() usage {
 	return u
 }
 
-// percent is what GOGC must be for the garbage of one pause to be collected at
-// its end.
+// percent is what GOGC must be where so much garbage comes with each pause and
+// so much lives, both in bytes.
 func percent(garbage, live uint64) int {
+	garbage = min(max(garbage, noMatter), longest*garbage)
 	return int(min(max(100*garbage/max(live, 1), leastPercent), mostPercent))
 }

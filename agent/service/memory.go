@@ -1,9 +1,7 @@
 package service
 
 import (
-	"cmp"
 	"io/fs"
-	"log/slog"
 	"math"
 	"os"
 	"path"
@@ -17,19 +15,19 @@ import (
 // memory runs out rather than let the kernel kill the process: it sets Go's
 // soft limit to 90 % of the lowest limit on the process' cgroup and those
 // above it. It leaves GOGC alone, and the limit too if GOMEMLIMIT is set. It
-// returns the limit set, 0 if none. The root is os.DirFS("/").
-func LimitMemory(root fs.FS, log *slog.Logger) int64 {
+// returns the limit set and the file that asks for it, 0 if none. The root is
+// os.DirFS("/").
+func LimitMemory(root fs.FS) (bytes int64, file string) {
 	if _, set := os.LookupEnv("GOMEMLIMIT"); set {
-		return 0
+		return 0, ""
 	}
-	bytes, file := memoryLimit(root)
+	bytes, file = memoryLimit(root)
 	if bytes == 0 {
-		return 0
+		return 0, ""
 	}
-	limit := bytes / 10 * 9
-	debug.SetMemoryLimit(limit)
-	cmp.Or(log, slog.New(slog.DiscardHandler)).Info("memory limit", "bytes", limit, "file", "/"+file)
-	return limit
+	bytes = bytes / 10 * 9
+	debug.SetMemoryLimit(bytes)
+	return bytes, "/" + file
 }
 
 // unlimited is from where on a limit is none: version 1 writes the largest

@@ -1,12 +1,9 @@
 package service
 
 import (
-	"bytes"
-	"log/slog"
 	"math"
 	"os"
 	"runtime/debug"
-	"strings"
 	"testing"
 	"testing/fstest"
 )
@@ -70,20 +67,16 @@ func TestLimitMemory(t *testing.T) {
 	t.Setenv("GOMEMLIMIT", "")
 	os.Unsetenv("GOMEMLIMIT")
 	limited(t, func() {
-		var logged bytes.Buffer
 		const want = 966367638 // 90 % of 1 GiB, rounded down to a multiple of 9
-		if got := LimitMemory(root, slog.New(slog.NewTextHandler(&logged, nil))); got != want {
-			t.Errorf("it says %d, want %d", got, want)
+		if got, file := LimitMemory(root); got != want || file != "/sys/fs/cgroup/memory.max" {
+			t.Errorf("it says %d and %s, want %d and the cgroup's file", got, file, want)
 		}
 		if got := debug.SetMemoryLimit(-1); got != want {
 			t.Errorf("the runtime's limit is %d, want %d", got, want)
 		}
-		if !strings.Contains(logged.String(), "bytes=966367638 file=/sys/fs/cgroup/memory.max") {
-			t.Errorf("the log says %s", &logged)
-		}
 	})
 	limited(t, func() {
-		if got := LimitMemory(files(), nil); got != 0 || debug.SetMemoryLimit(-1) != math.MaxInt64 {
+		if got, _ := LimitMemory(files()); got != 0 || debug.SetMemoryLimit(-1) != math.MaxInt64 {
 			t.Errorf("without a cgroup the limit is %d", got)
 		}
 	})
@@ -93,7 +86,7 @@ func TestLimitMemory(t *testing.T) {
 func TestGOMEMLIMITWins(t *testing.T) {
 	t.Setenv("GOMEMLIMIT", "off")
 	limited(t, func() {
-		got := LimitMemory(files("proc/self/cgroup", "0::/\n", "sys/fs/cgroup/memory.max", "1073741824\n"), nil)
+		got, _ := LimitMemory(files("proc/self/cgroup", "0::/\n", "sys/fs/cgroup/memory.max", "1073741824\n"))
 		if got != 0 || debug.SetMemoryLimit(-1) != math.MaxInt64 {
 			t.Errorf("the limit was set to %d", got)
 		}
