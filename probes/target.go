@@ -55,7 +55,7 @@ type Settings struct {
 	Recognize   []Recognize `config:"recognize" doc:"Customized gateway responses and what they mean, tried in order before the built-in table."`
 	FollowUp    bool        `config:"follow_up" default:"true" doc:"Whether to send follow-up requests, at most twelve and once per failure, when an answer has several possible causes."`
 	Control     Control     `config:"control" doc:"A public page that is known to answer. The follow-up asks for it when an answer bears no mark of API Gateway: what answers for the control as well is a proxy on the way."`
-	KeyExchange string      `config:"key_exchange" enum:"classical,hybrid" default:"classical" doc:"The TLS key exchange to offer: classical (X25519, P-256), or hybrid, which puts post-quantum X25519MLKEM768 first as Go clients do by default."`
+	KeyExchange string      `config:"key_exchange" enum:"classical,hybrid" default:"classical" doc:"The TLS key exchange to offer: classical (X25519, P-256, P-384, P-521), or hybrid, which puts post-quantum X25519MLKEM768 first as Go clients do by default."`
 
 	Trust             Trust             `config:"trust" doc:"Which server certificates to trust, beside the system's roots."`
 	ClientCertificate ClientCertificate `config:"client_certificate" doc:"The client certificate for mutual TLS."`

@@ -206,14 +206,16 @@ func (a *attempt) config(b *bell) *tls.Config {
 		MinVersion:           tls.VersionTLS12,
 		// Private APIs speak HTTP/1.1 only (API Gateway Developer Guide,
 		// apigateway-private-apis).
-		NextProtos:       []string{"http/1.1"},
-		CurvePreferences: []tls.CurveID{tls.X25519, tls.CurveP256},
+		NextProtos: []string{"http/1.1"},
+		// All that callers offer: servers are set up for P-384 alone. Only the
+		// first has a key share in the client hello.
+		CurvePreferences: []tls.CurveID{tls.X25519, tls.CurveP256, tls.CurveP384, tls.CurveP521},
 	}
 	if t.Kind == probes.CustomDomain {
 		c.NextProtos = []string{"h2", "http/1.1"}
 	}
 	if t.KeyExchange == "hybrid" {
-		c.CurvePreferences = []tls.CurveID{tls.X25519MLKEM768, tls.X25519, tls.CurveP256, tls.CurveP384}
+		c.CurvePreferences = append([]tls.CurveID{tls.X25519MLKEM768}, c.CurvePreferences...)
 	}
 	return c
 }

@@ -278,8 +278,11 @@ func TestKeyExchange(t *testing.T) {
 	}{
 		{"classical", nil, "X25519"},
 		{"classical", []tls.CurveID{tls.CurveP256}, "P-256"},
+		{"classical", []tls.CurveID{tls.CurveP384}, "P-384"},
+		{"classical", []tls.CurveID{tls.CurveP521}, "P-521"},
 		{"hybrid", nil, "X25519MLKEM768"},
 		{"hybrid", []tls.CurveID{tls.CurveP384}, "P-384"},
+		{"hybrid", []tls.CurveID{tls.CurveP521}, "P-521"},
 	} {
 		t.Run(tt.exchange+" "+tt.want, func(t *testing.T) {
 			p := newPlace(t)
