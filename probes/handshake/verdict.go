@@ -46,6 +46,18 @@ func Verdict(ctx context.Context, conn net.Conn, o probes.Observation) probes.Ob
 	return o
 }
 
+// Passed reports whether the server has shown on a connection of [Client.Shake]
+// that it takes the client certificate, or its absence: the handshake of TLS 1.2
+// ends with that, and in TLS 1.3 the server has offered a session since.
+func Passed(conn net.Conn) bool {
+	t, ok := conn.(*tls.Conn)
+	if !ok {
+		return false
+	}
+	w, ok := t.NetConn().(*wire)
+	return t.ConnectionState().Version < tls.VersionTLS13 || ok && w.bell.heard()
+}
+
 // patience is when to stop waiting for what the server may say next.
 func patience(o probes.Observation) time.Time {
 	return probes.AfterGrid(time.Now().Add(min(max(2*o.Took(), minPatience), maxPatience)))

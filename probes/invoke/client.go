@@ -154,6 +154,7 @@ func (c *Client) Do(ctx context.Context, conn net.Conn, lane probes.Lane, asked 
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	reply := exchange(ctx, conn, call)
+	reply.unjudged = asked && !handshake.Passed(conn)
 	o.Phases = append(o.Phases, reply.phases...)
 	c.read(a, reply, call, lane)
 	o.Outcome, o.Err = c.conclude(a, reply, call, lane, ctx)
@@ -185,7 +186,7 @@ func (c *Client) read(a *Answer, reply *reply, call *call, lane probes.Lane) {
 func (c *Client) conclude(a *Answer, reply *reply, call *call, lane probes.Lane, ctx context.Context) (probes.Outcome, error) {
 	if reply.err != nil {
 		err := errors.New(probes.Scrub(reply.err.Error(), maxMessage, call.known()...))
-		return networkOutcome(ctx, reply, a.CertAsked), err
+		return networkOutcome(ctx, reply), err
 	}
 	outcome, err := c.want.judge(a, reply)
 	if outcome != probes.OK && a.Message == "" && a.Body == "" {
@@ -198,7 +199,7 @@ func (c *Client) conclude(a *Answer, reply *reply, call *call, lane probes.Lane,
 }
 
 // networkOutcome classifies a request that got no complete answer.
-func networkOutcome(ctx context.Context, reply *reply, asked bool) probes.Outcome {
+func networkOutcome(ctx context.Context, reply *reply) probes.Outcome {
 	if context.Cause(ctx) == context.Canceled {
 		return probes.Aborted
 	}
@@ -209,9 +210,9 @@ func networkOutcome(ctx context.Context, reply *reply, asked bool) probes.Outcom
 		return probes.Rejected
 	}
 	outcome := probes.Classify(reply.err)
-	judged := outcome == probes.Reset || outcome == probes.Closed
+	cut := outcome == probes.Reset || outcome == probes.Closed
 	switch {
-	case judged && asked && !reply.began:
+	case cut && reply.unjudged && !reply.began:
 		return probes.Rejected // the true verdict on the client certificate (measured)
 	case outcome == probes.Fault:
 		return probes.NotHTTP // what TLS or HTTP/2 could not make sense of

@@ -48,6 +48,8 @@ type reply struct {
 	phases  []probes.Phase
 	partial bool // the body was longer than anybody wants to read
 	scratch []byte
+
+	unjudged bool // the server asked for a client certificate, and has not shown what it thinks of that
 }
 
 // exchange sends the request and reads the answer, by HTTP/2 where the

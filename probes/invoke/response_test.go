@@ -3,6 +3,7 @@ package invoke
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -153,4 +154,41 @@ func FuzzReadFrom(f *testing.F) {
 		}
 		_ = fmt.Sprint(a)
 	})
+}
+
+// A cut is a verdict on the client certificate only as long as the server has
+// not given one: TLS 1.2 ends with it, and a TLS 1.3 server that offers a
+// session has given it.
+func TestCutsAfterTheVerdict(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name      string
+		version   uint16
+		noTickets bool
+		want      probes.Outcome
+		finding   string
+	}{
+		{"TLS 1.2", tls.VersionTLS12, false, probes.Closed, "answer-cut"},
+		{"TLS 1.3", tls.VersionTLS13, false, probes.Closed, "answer-cut"},
+		{"TLS 1.3 without tickets", tls.VersionTLS13, true, probes.Rejected, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, says(""), func(w *world) {
+				w.config.ClientAuth, w.config.SessionTicketsDisabled = tls.RequestClientCert, tt.noTickets
+				w.config.MinVersion, w.config.MaxVersion = tt.version, tt.version
+			})
+			o := w.call(t)
+			if o.Outcome != tt.want || !Of(o).CertAsked {
+				t.Errorf("%s (%v), asked %v, want %s", o.Outcome, o.Err, Of(o).CertAsked, tt.want)
+			}
+			found := ""
+			for _, f := range probes.Diagnose(Rules, probes.Evidence{Target: w.target}.With(name, []probes.Observation{o})) {
+				found += f.Rule.ID
+			}
+			if found != tt.finding {
+				t.Errorf("found %q, want %q", found, tt.finding)
+			}
+		})
+	}
 }
