@@ -189,6 +189,21 @@ func TestBudget(t *testing.T) {
 	}
 }
 
+// What is asked with another certificate, or of somebody else, shows nothing of
+// the client's.
+func TestPastCertificate(t *testing.T) {
+	t.Parallel()
+	for probe, want := range map[string]bool{"P0": true, "P1": true, "P1-root": true, "P10-none": false, "P10-control": false, "P13": true, "P14": false} {
+		d := &Detail{Probe: probe, Answer: &invoke.Answer{Status: 200}}
+		if got := d.PastCertificate(); got != want {
+			t.Errorf("%s: %v", probe, got)
+		}
+	}
+	if (&Detail{Probe: "P5"}).PastCertificate() {
+		t.Error("no answer shows something")
+	}
+}
+
 func TestWithoutFirst(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{"/prod/items": "/items", "/prod": "/", "/prod/": "/", "/a/b/c?d=/e": "/b/c?d=/e"} {

@@ -1,6 +1,7 @@
 package followup
 
 import (
+	"slices"
 	"strings"
 
 	"vpcprobe/probes"
@@ -24,6 +25,12 @@ func Of(o probes.Observation) *Detail {
 
 // InvokeAnswer returns the answer, for [invoke.Of].
 func (d *Detail) InvokeAnswer() *invoke.Answer { return d.Answer }
+
+// PastCertificate is that of the answer, unless another certificate was shown,
+// or the answer is somebody else's.
+func (d *Detail) PastCertificate() bool {
+	return d.Answer != nil && !slices.Contains([]string{"P10-none", "P10-control", "P14"}, d.Probe) && d.Answer.PastCertificate()
+}
 
 // String is the follow-up in a line.
 func (d *Detail) String() string { return d.Probe + ", " + d.Asked + ": " + string(d.Reading) }

@@ -10,12 +10,14 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"vpcprobe/probes"
+	"vpcprobe/probes/identify"
 	"vpcprobe/probes/identify/certtest"
 )
 
@@ -165,6 +167,50 @@ func TestRejectionThatTheFilesExplain(t *testing.T) {
 	seen := p.seen(o).With("identify", []probes.Observation{{Kind: "identify", Outcome: probes.Invalid}})
 	if found := probes.Diagnose(Rules, seen); len(found) != 0 {
 		t.Errorf("found %v", found[0].Rule.ID)
+	}
+}
+
+// taken is an answer that says whether it shows that the certificate was taken.
+type taken bool
+
+func (t taken) PastCertificate() bool { return bool(t) }
+
+// Only what shows that the server took the certificate contradicts the copy of
+// its truststore. Web servers say 400 to one that they do not take, and API
+// Gateway's policies deny only those whose certificate it took.
+func TestCopyOfTheTruststore(t *testing.T) {
+	p := newPlace(t)
+	p.identity(certtest.Root(t, "Stranger Root").Issue(t, "client"))
+	p.target.ClientCertificate.Truststore = p.file("bundle.pem", p.people.PEM())
+	judge, err := identify.Kind.New(probes.Host())(p.target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := only(tls.VersionTLS12, p.server())
+	config.ClientAuth = tls.RequestClientCert
+	shaken, _ := p.walk(speak(config), true)
+	for _, tt := range []struct {
+		outcome probes.Outcome
+		detail  any
+		want    string
+	}{
+		{probes.OK, nil, "truststore-copy-differs"},
+		{probes.ServerError, nil, "truststore-copy-differs"},
+		{probes.ClientError, taken(false), "client-cert-untrusted"},
+		{probes.ClientError, taken(true), "truststore-copy-differs"},
+		{probes.Denied, taken(false), "client-cert-untrusted"},
+		{probes.Denied, taken(true), "truststore-copy-differs"},
+		{probes.Unexpected, taken(true), "truststore-copy-differs"},
+	} {
+		answer := probes.Observation{Via: shaken.Via, Addr: shaken.Addr, Outcome: tt.outcome, Detail: tt.detail}
+		seen := p.seen(shaken).With("identify", judge.Probe(t.Context(), p.seen(), nil)).With("invoke", []probes.Observation{answer})
+		got := ""
+		for _, f := range Refine(seen, probes.Diagnose(slices.Concat(identify.Rules, Rules), seen)) {
+			got += f.Rule.ID
+		}
+		if got != tt.want {
+			t.Errorf("%s %v: found %s, want %s", tt.outcome, tt.detail, got, tt.want)
+		}
 	}
 }
 

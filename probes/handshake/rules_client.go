@@ -84,10 +84,9 @@ func Refine(seen probes.Evidence, found []probes.Finding) []probes.Finding {
 }
 
 // accepted reports whether a server that asked for the client certificate, and
-// got it, let a request pass. Its refusals are 401, 403 and a cut.
+// got it, took it, though the files speak against that.
 func accepted(seen probes.Evidence) bool {
-	passed := seen.Ended(next, probes.OK, probes.NotFound, probes.Throttled, probes.ClientError, probes.ServerError)
-	return slices.ContainsFunc(passed, func(o probes.Observation) bool {
+	return identify.Refused(seen) && slices.ContainsFunc(identify.Passed(seen), func(o probes.Observation) bool {
 		return slices.ContainsFunc(seen.Of(name), func(h probes.Observation) bool {
 			d := Of(h)
 			return h.Via == o.Via && h.Addr == o.Addr && d != nil && d.Asked && d.Sent

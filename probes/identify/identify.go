@@ -12,6 +12,7 @@ package identify
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"vpcprobe/probes"
@@ -58,6 +59,23 @@ func Of(o probes.Observation) *Report {
 // Refused reports whether the files already explain why a server would refuse
 // the client.
 func Refused(seen probes.Evidence) bool { return len(seen.Ended(name, probes.Invalid)) > 0 }
+
+// Passed returns what shows that the server took the client certificate:
+// requests that ended in something that nobody says to a certificate, and
+// answers that only those get whose certificate was taken, by their own
+// account. API Gateway refuses a certificate with 403; others cut the
+// connection, say 400 or redirect to a page about it.
+func Passed(seen probes.Evidence) []probes.Observation {
+	behind := func(o probes.Observation) bool {
+		a, ok := o.Detail.(interface{ PastCertificate() bool })
+		return ok && a.PastCertificate()
+	}
+	return slices.Concat(
+		seen.Ended("invoke", probes.OK, probes.NotFound, probes.Throttled, probes.ServerError),
+		probes.Filter(seen.Of("invoke"), behind),
+		probes.Filter(seen.Of("followup"), behind),
+	)
+}
 
 func newKind(probes.System) probes.Constructor {
 	files := &reader{}

@@ -277,6 +277,7 @@ func expired(t *testing.T, reached map[string]bool) {
 	for outcome, want := range map[probes.Outcome]string{
 		probes.OK: "client-cert-expired-accepted", probes.ServerError: "client-cert-expired-accepted", probes.NotFound: "client-cert-expired-accepted",
 		probes.Denied: "client-cert-expired", probes.Rejected: "client-cert-expired", probes.Skipped: "client-cert-expired",
+		probes.ClientError: "client-cert-expired", probes.Unexpected: "client-cert-expired", // as nginx says 400, or redirects
 	} {
 		seen := probes.Evidence{}.With(name, []probes.Observation{o}).With("invoke", []probes.Observation{{Outcome: outcome}})
 		found := probes.Diagnose(Rules, seen)
@@ -289,7 +290,21 @@ func expired(t *testing.T, reached map[string]bool) {
 			t.Errorf("%s is %s", want, found[0].Rule.Severity)
 		}
 	}
+	for _, kind := range []string{"invoke", "followup"} {
+		denied := probes.Evidence{}.With(name, []probes.Observation{o}).With("invoke", []probes.Observation{{Outcome: probes.Denied, Detail: taken(false)}})
+		if passed(denied) {
+			t.Errorf("%s: a denial that any certificate gets shows that it was taken", kind)
+		}
+		if !passed(denied.With(kind, []probes.Observation{{Outcome: probes.Denied, Detail: taken(true)}})) {
+			t.Errorf("%s: a denial behind the judgement of the certificate does not show that it was taken", kind)
+		}
+	}
 }
+
+// taken is an answer that says whether it shows that the certificate was taken.
+type taken bool
+
+func (t taken) PastCertificate() bool { return bool(t) }
 
 func diagnose(t *testing.T, target *probes.Target, reached map[string]bool) []string {
 	t.Helper()

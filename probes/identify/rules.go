@@ -208,21 +208,18 @@ var (
 )
 
 // passed reports whether a request got past the server's judgement of the
-// client certificate: API Gateway's is 403 Forbidden, others cut the
-// connection. It reads no more of that step than how it ended.
-func passed(seen probes.Evidence) bool {
-	return len(seen.Ended("invoke", probes.OK, probes.NotFound, probes.Throttled,
-		probes.ClientError, probes.ServerError, probes.Unexpected)) > 0
-}
+// client certificate.
+func passed(seen probes.Evidence) bool { return len(Passed(seen)) > 0 }
 
 // only makes a rule match on a condition only.
 func only(condition func(probes.Evidence) bool, r *probes.Rule) *probes.Rule {
 	match := r.Match
 	r.Match = func(seen probes.Evidence) (probes.Certainty, []probes.Observation) {
-		if !condition(seen) {
+		sure, because := match(seen)
+		if sure == probes.No || !condition(seen) {
 			return probes.No, nil
 		}
-		return match(seen)
+		return sure, because
 	}
 	return r
 }

@@ -2,6 +2,8 @@ package invoke
 
 import (
 	"fmt"
+	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -88,6 +90,14 @@ func Of(o probes.Observation) *Answer {
 		return d.InvokeAnswer()
 	}
 	return nil
+}
+
+// PastCertificate reports whether only those get such an answer whose client
+// certificate the server took: a good one, or one of API Gateway's that it does
+// not give to the others as well. Package identify asks for it.
+func (a *Answer) PastCertificate() bool {
+	open := slices.Contains(a.Causes, "client-cert-distrusted") || a.Who == Backend && a.Status == http.StatusForbidden
+	return a.Status/100 == 2 || fromGateway(a) && !open
 }
 
 // String is the line that people are shown.

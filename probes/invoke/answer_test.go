@@ -115,6 +115,35 @@ func TestWho(t *testing.T) {
 	}
 }
 
+// Which answers only those get whose client certificate was taken.
+func TestPastCertificate(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name   string
+		answer Answer
+		want   bool
+	}{
+		{"a good one", Answer{Status: 200, Who: Unknown}, true},
+		{"a web server's to a certificate that it does not take", Answer{Status: 400, Who: Unknown}, false},
+		{"a redirect to a page about that", Answer{Status: 302, Who: Unknown}, false},
+		{"a validator's", Answer{Status: 400, Who: RESTAPI, ErrorType: "BadRequestException"}, true},
+		{"an authorizer's", Answer{Status: 403, Who: RESTAPI, ErrorType: "AccessDeniedException", Message: "User is not authorized to access this resource with an explicit deny"}, true},
+		{"no such path", Answer{Status: 403, Who: RESTAPI, ErrorType: "MissingAuthenticationTokenException", Message: "Missing Authentication Token"}, true},
+		{"Forbidden", Answer{Status: 403, Who: RESTAPI, ErrorType: "ForbiddenException", Message: "Forbidden"}, false},
+		{"Forbidden, customized", Answer{Status: 400, Who: RESTAPI, ErrorType: "ForbiddenException"}, false},
+		{"Forbidden, customized beyond recognition, or the backend's", Answer{Status: 403, Who: Backend}, false},
+		{"an HTTP API's Forbidden", Answer{Status: 403, Who: HTTPAPI, Message: "Forbidden"}, false},
+		{"none", Answer{}, false},
+	} {
+		a := &tt.answer
+		a.CertAsked = true
+		match(a).enter(a, situation{&probes.Target{Settings: &probes.Settings{}}, probes.ViaDomain, a})
+		if got := a.PastCertificate(); got != tt.want {
+			t.Errorf("%s: %v, want %v (%v)", tt.name, got, tt.want, a.Causes)
+		}
+	}
+}
+
 // Nobody's policies were asked about a caller who did not say who it is.
 func TestAnonymousIsNobody(t *testing.T) {
 	t.Parallel()
