@@ -98,8 +98,8 @@ var decisions = []decision{
 		drop: []string{"public-api-captured", "api-not-found", "host-not-recognized"},
 		why:  "the alias resolves: the API exists, is private and associated with the endpoint"},
 	{about: invoke.Forbidden, when: []fact{is("P5", NoName)},
-		sure: probes.Likely, who: []string{"public-api-captured"},
-		why: "the alias does not resolve: the API is not a private one, or not there, unless it was never associated with the endpoint"},
+		sure: probes.Possible, who: []string{"public-api-captured", "api-not-found"},
+		why: "the alias does not resolve: the API is no private one, or not there, or it was never associated with the endpoint, which it need not be"},
 
 	// Custom domains.
 	{about: invoke.Forbidden, when: []fact{is("P10-none", append([]Reading{Forbidden}, found...)...)},
