@@ -74,9 +74,12 @@ var decisions = []decision{
 
 	// By another name they do.
 	{about: invoke.Forbidden, when: []fact{is("elsewhere", works)},
-		keep: []string{"host-not-recognized", "strict-endpoint-access", "base-path-unmapped", "client-cert-distrusted", "domain-not-associated"},
+		keep: []string{"host-not-recognized", "strict-endpoint-access", "default-endpoint-disabled", "base-path-unmapped", "client-cert-distrusted", "domain-not-associated"},
 		why:  "the same request passes by another name at the same endpoint: the API and its stage are fine, the name is not"},
-	{about: invoke.Forbidden, when: []fact{is("elsewhere", works), is("via", "private-dns", "alias")},
+	{about: invoke.Forbidden, when: []fact{is("elsewhere", works), is("P4", found...)},
+		drop: []string{"default-endpoint-disabled"},
+		why:  "it passes by the API's own name, so the default endpoint is enabled"},
+	{about: invoke.Forbidden, when: []fact{is("elsewhere", works), is("P4", found...), is("via", "alias")},
 		sure: probes.Likely, who: []string{"host-not-recognized"},
 		why: "only the host name differs"},
 	{about: invoke.Forbidden, when: []fact{is("P13", found...)},
@@ -94,7 +97,7 @@ var decisions = []decision{
 	{about: invoke.Forbidden, when: []fact{is("domain", works)},
 		keep: []string{"default-endpoint-disabled", "stage-not-found", "host-not-recognized", "strict-endpoint-access"},
 		why:  "by the custom domain the request passes, so the API exists and no firewall blocks the caller"},
-	{about: invoke.Forbidden, when: []fact{is("P5", append([]Reading{Forbidden}, found...)...)},
+	{about: invoke.Forbidden, when: []fact{is("P5", append([]Reading{Forbidden}, found...)...), is("elsewhere", "")},
 		drop: []string{"public-api-captured", "api-not-found", "host-not-recognized"},
 		why:  "the alias resolves: the API exists, is private and associated with the endpoint"},
 	{about: invoke.Forbidden, when: []fact{is("P5", NoName)},
