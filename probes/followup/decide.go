@@ -115,11 +115,10 @@ var decisions = []decision{
 		drop: []string{"client-cert-distrusted"},
 		why:  "a certificate that nobody trusts passes"},
 
-	// Missing Authentication Token.
-	{about: invoke.MissingToken, when: []fact{is("P7", Passed)},
-		keep: []string{"stage-in-path"}, sure: probes.Certain, who: []string{"stage-in-path"},
-		why: "without the first segment of the path the request passes"},
-	{about: invoke.MissingToken, when: []fact{is("P7", Backend, Beyond, Malformed, Denied)},
+	// Missing Authentication Token. That P7 comes further is no proof: the
+	// segment may be one base path of the domain, with a path missing from its
+	// API, and what is found without it another API's.
+	{about: invoke.MissingToken, when: []fact{is("P7", Passed, Backend, Beyond, Malformed, Denied)},
 		keep: []string{"stage-in-path"}, sure: probes.Likely, who: []string{"stage-in-path"},
 		why: "without the first segment of the path the request comes further"},
 	{about: invoke.MissingToken, when: []fact{is("P7", NoMethod)},

@@ -83,7 +83,7 @@ func TestDecisions(t *testing.T) {
 		{name: "an HTTP API's other paths", family: invoke.Forbidden, via: domain, causes: "authorizer-denies client-cert-distrusted base-path-unmapped", readings: r{"P1": Beyond}, want: "authorizer-denies*"},
 
 		// Missing Authentication Token.
-		{name: "without the stage it passes", family: invoke.MissingToken, via: domain, causes: pathCauses, readings: r{"P7": Passed}, want: "stage-in-path**"},
+		{name: "without the stage it passes", family: invoke.MissingToken, via: domain, causes: pathCauses, readings: r{"P7": Passed}, want: "stage-in-path*"},
 		{name: "without the stage it is denied", family: invoke.MissingToken, via: domain, causes: pathCauses, readings: r{"P7": Denied}, want: "stage-in-path*"},
 		{name: "without the stage it is no better", family: invoke.MissingToken, via: domain, causes: pathCauses, readings: r{"P7": NoMethod}, want: "request-unsigned path-not-found method-not-found not-redeployed"},
 		{name: "without the stage and the key it is forbidden", family: invoke.MissingToken, via: domain, causes: pathCauses, readings: r{"P7": Forbidden}, key: true, want: pathCauses},
