@@ -30,7 +30,7 @@ type decision struct {
 //	elsewhere  works, if the same request is past these checks by another name
 //	domain     works, if it is by a custom domain
 //	key        sent, if an API key was
-//	files      good or bad, if the truststore is at hand to judge the client certificate by
+//	files      bad, if they show what is wrong with the client certificate
 type fact struct {
 	what     string
 	readings []Reading
@@ -42,7 +42,6 @@ func is(what string, readings ...Reading) fact { return fact{what, readings} }
 const (
 	works Reading = "works"
 	sent  Reading = "sent"
-	good  Reading = "good"
 	bad   Reading = "bad"
 )
 
@@ -108,12 +107,12 @@ var decisions = []decision{
 	{about: invoke.Forbidden, when: []fact{is("P10-none", append([]Reading{Forbidden}, found...)...)},
 		drop: []string{"client-cert-distrusted"},
 		why:  "without a client certificate there is an answer, so mutual TLS is not on"},
-	{about: invoke.Forbidden, when: []fact{is("P10-none", Cut), is("P10-control", Forbidden), is("files", "")},
-		sure: probes.Likely, who: []string{"client-cert-distrusted"},
-		why: "mutual TLS is on, and a certificate that nobody trusts gets the same answer"},
 	{about: invoke.Forbidden, when: []fact{is("P10-control", found...)},
 		drop: []string{"client-cert-distrusted"},
 		why:  "a certificate that nobody trusts passes"},
+
+	// That one is refused alike shows nothing: it always is, and so is the
+	// client's, trusted or not, if its path is not mapped.
 
 	// Missing Authentication Token. That P7 comes further is no proof: the
 	// segment may be one base path of the domain, with a path missing from its
@@ -260,13 +259,8 @@ func facts(seen probes.Evidence, o probes.Observation) knowledge {
 	if a.KeySent {
 		k.values["key"] = sent
 	}
-	if files := seen.Of("identify"); len(files) > 0 {
-		switch {
-		case len(seen.Ended("identify", probes.Invalid)) > 0:
-			k.values["files"] = bad
-		case identify.Of(files[0]) != nil && seen.Target.ClientCertificate.Truststore != "":
-			k.values["files"] = good
-		}
+	if identify.Refused(seen) {
+		k.values["files"] = bad
 	}
 	return k
 }
