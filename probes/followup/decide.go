@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"vpcprobe/probes"
+	"vpcprobe/probes/handshake"
 	"vpcprobe/probes/identify"
 	"vpcprobe/probes/invoke"
 	"vpcprobe/probes/resolve"
@@ -259,7 +260,7 @@ func facts(seen probes.Evidence, o probes.Observation) knowledge {
 	if a.KeySent {
 		k.values["key"] = sent
 	}
-	if identify.Refused(seen) {
+	if identify.Refused(seen) && !handshake.Refuted(seen) {
 		k.values["files"] = bad
 	}
 	return k

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"vpcprobe/probes"
+	"vpcprobe/probes/handshake"
 	"vpcprobe/probes/invoke"
 )
 
@@ -188,6 +189,27 @@ func TestBudget(t *testing.T) {
 	q = &inquiry{silences: maxSilences, ctx: t.Context()}
 	if r := q.one("P1", "", probes.Lane{}, invoke.Request{}); r != "" || len(q.obs) > 0 {
 		t.Errorf("after two silences: %q", r)
+	}
+}
+
+// What the files say of the certificate explains no denial where another
+// address takes it.
+func TestFilesThatAreRefuted(t *testing.T) {
+	t.Parallel()
+	lane := func(n byte) probes.Observation {
+		return probes.Observation{Via: probes.ViaDomain, Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, n}), 443), Outcome: probes.OK}
+	}
+	denied, shaken, taken := lane(1), lane(2), lane(2)
+	denied.Outcome = probes.Denied
+	denied.Detail = &invoke.Answer{Status: 403, Who: invoke.RESTAPI, Family: invoke.Forbidden, Causes: strings.Fields(domainCauses), Certainty: probes.Possible, CertAsked: true}
+	shaken.Detail = &handshake.Detail{Asked: true, Sent: true}
+	seen := probes.Evidence{Target: &probes.Target{Kind: probes.CustomDomain, Settings: &probes.Settings{}}}.
+		With("identify", []probes.Observation{{Outcome: probes.Invalid}}).With("handshake", []probes.Observation{shaken})
+	if v := judge(seen.With("invoke", []probes.Observation{denied}), denied); len(v.causes) != 0 {
+		t.Errorf("the files explain it, and %v are left", v.causes)
+	}
+	if v := judge(seen.With("invoke", []probes.Observation{denied, taken}), denied); !slices.Contains(v.causes, "client-cert-distrusted") {
+		t.Errorf("the files explain nothing, and %v are left", v.causes)
 	}
 }
 

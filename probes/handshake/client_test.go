@@ -212,6 +212,20 @@ func TestCopyOfTheTruststore(t *testing.T) {
 			t.Errorf("%s %v: found %s, want %s", tt.outcome, tt.detail, got, tt.want)
 		}
 	}
+
+	// While a new truststore spreads, one address takes what another refuses.
+	refused := shaken
+	refused.Addr = netip.AddrPortFrom(shaken.Addr.Addr().Next(), 443)
+	refused.Outcome, refused.Detail = probes.Rejected, &Detail{Asked: true, Sent: true, Alert: "unknown_ca", AlertCode: alertUnknownCA}
+	answer := probes.Observation{Via: shaken.Via, Addr: shaken.Addr, Outcome: probes.OK}
+	seen := p.seen(shaken, refused).With("identify", judge.Probe(t.Context(), p.seen(), nil)).With("invoke", []probes.Observation{answer})
+	got := ""
+	for _, f := range Refine(seen, probes.Diagnose(slices.Concat(identify.Rules, Rules), seen)) {
+		got += f.Rule.ID + " "
+	}
+	if got != "client-cert-rejected truststore-copy-differs " {
+		t.Errorf("taken at one address and refused at another: found %s", got)
+	}
 }
 
 // Where the DNS leads to a stranger, the stranger is not to blame.

@@ -37,7 +37,7 @@ var rejected = &probes.Rule{
 		"name the reason (tls_verify_status).",
 	Source: mutualTLS + "; RFC 8446, section 6.2",
 	Match: func(seen probes.Evidence) (probes.Certainty, []probes.Observation) {
-		if identify.Refused(seen) {
+		if identify.Refused(seen) && !Refuted(seen) {
 			return probes.No, nil
 		}
 		return alertOrCut(append(find(seen, rejectsCertificate), findLate(seen, true)...))
@@ -55,7 +55,7 @@ var copyDiffers = &probes.Rule{
 	Source:   mutualTLS,
 	Severity: probes.Warning,
 	Match: func(seen probes.Evidence) (probes.Certainty, []probes.Observation) {
-		if !accepted(seen) {
+		if !Refuted(seen) {
 			return probes.No, nil
 		}
 		for _, r := range identify.Refutable() {
@@ -77,15 +77,16 @@ var copyDiffers = &probes.Rule{
 // Refine drops what the truststore's copy says of the client certificate where
 // the server has shown that it goes by another one. See [probes.Kind].
 func Refine(seen probes.Evidence, found []probes.Finding) []probes.Finding {
-	if !accepted(seen) {
+	if !Refuted(seen) {
 		return found
 	}
 	return slices.DeleteFunc(found, func(f probes.Finding) bool { return slices.Contains(identify.Refutable(), f.Rule) })
 }
 
-// accepted reports whether a server that asked for the client certificate, and
-// got it, took it, though the files speak against that.
-func accepted(seen probes.Evidence) bool {
+// Refuted reports whether a server that asked for the client certificate, and
+// got it, took it, though the files speak against that. Then they explain no
+// refusal by another either.
+func Refuted(seen probes.Evidence) bool {
 	return identify.Refused(seen) && slices.ContainsFunc(identify.Passed(seen), func(o probes.Observation) bool {
 		return slices.ContainsFunc(seen.Of(name), func(h probes.Observation) bool {
 			d := Of(h)
