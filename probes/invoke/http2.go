@@ -52,11 +52,25 @@ func exchangeHTTP2(ctx context.Context, conn net.Conn, k *call) *reply {
 	if k.request.Method == http.MethodHead {
 		length = 0
 	}
-	if err := r.take(response.Body, length); err != nil && (length >= 0 || !errors.Is(err, io.ErrUnexpectedEOF)) {
+	body := &stream{Reader: response.Body}
+	if err := r.take(body, length); err != nil && (length >= 0 || !body.ended) {
 		r.err = plainError(err)
 	}
 	r.phases = append(r.phases, probes.Phase{Name: probes.PhaseTransfer, Took: time.Since(r.first)})
 	return r
+}
+
+// A stream knows whether it ended in good order: that tells the end of a body of
+// unknown length from that of the connection.
+type stream struct {
+	io.Reader
+	ended bool
+}
+
+func (s *stream) Read(b []byte) (int, error) {
+	n, err := s.Reader.Read(b)
+	s.ended = s.ended || errors.Is(err, io.EOF)
+	return n, err
 }
 
 // A witness is a connection that remembers what it first failed of. The library

@@ -3,6 +3,7 @@ package invoke
 //lint:file-ignore SA1019 the server that takes a connection is what is needed here
 
 import (
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -63,6 +64,18 @@ func TestHostileHTTP2(t *testing.T) {
 		{"large headers", frames(func(f *http2.Framer, id uint32) { headers(f, id, true, 1000, strings.Repeat("v", 200)) }), probes.NotHTTP},
 		{"many headers", frames(func(f *http2.Framer, id uint32) { headers(f, id, true, 150, "v") }), probes.NotHTTP},
 		{"interim answers without end", frames(interim), probes.NotHTTP},
+		{"a body of unknown length", frames(func(f *http2.Framer, id uint32) {
+			headers(f, id, false, 0, "")
+			f.WriteData(id, false, []byte("{"))
+			f.WriteData(id, true, []byte("}"))
+		}), probes.OK},
+		{"the end within a body of unknown length", func(c net.Conn) {
+			frames(func(f *http2.Framer, id uint32) {
+				headers(f, id, false, 0, "")
+				f.WriteData(id, false, []byte("{"))
+				c.(*tls.Conn).CloseWrite()
+			})(c)
+		}, probes.Closed},
 		{"10 GB", handles(func(w http.ResponseWriter, _ *http.Request) {
 			block := make([]byte, 1<<16)
 			for {
