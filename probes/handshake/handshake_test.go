@@ -522,9 +522,13 @@ func TestCutsUnprompted(t *testing.T) {
 			}
 			p.expectNote(o, tt.note)
 			// Where connect has seen it, it has been said.
-			reset := probes.Observation{Kind: "connect", Outcome: probes.Reset}
+			reset := probes.Observation{Kind: "connect", Addr: o.Addr, Outcome: probes.Reset}
 			if found := probes.Diagnose(Rules, p.seen(o).With("connect", []probes.Observation{reset})); len(found) != 0 {
 				t.Errorf("found %s beside connect's cause", found[0].Rule.ID)
+			}
+			reset.Addr = netip.AddrPortFrom(o.Addr.Addr().Next(), o.Addr.Port())
+			if found := probes.Diagnose(Rules, p.seen(o).With("connect", []probes.Observation{reset})); len(found) != 1 {
+				t.Errorf("found %d, though connect saw it at another address", len(found))
 			}
 		})
 	}

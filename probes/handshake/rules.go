@@ -87,9 +87,10 @@ var cut = &probes.Rule{
 		"`aws elbv2 describe-target-health --target-group-arn ARN`.",
 	Source: "RFC 8446, section 6 (a server that refuses sends an alert)",
 	Match: func(seen probes.Evidence) (probes.Certainty, []probes.Observation) {
-		cutAtOnce := len(seen.Ended(connect.Kind.Name, probes.Reset, probes.Closed)) > 0
+		cutAtOnce := seen.Ended(connect.Kind.Name, probes.Reset, probes.Closed)
 		return likely(find(seen, func(o probes.Observation, d *Detail) bool {
-			return isCut(o) && !d.Asked && !(cutAtOnce && d.BytesRead == 0)
+			same := func(c probes.Observation) bool { return c.Addr == o.Addr }
+			return isCut(o) && !d.Asked && !(d.BytesRead == 0 && slices.ContainsFunc(cutAtOnce, same))
 		}))
 	},
 	Notes: perLane(func(_ probes.Evidence, o probes.Observation, d *Detail) string {
