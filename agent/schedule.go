@@ -336,7 +336,7 @@ func (a *Agent) schedule(walks []*walk) {
 // again, and counts the runs it missed.
 func (a *Agent) reschedule(s *stride, r *Round) {
 	w, now := s.walk, a.now()
-	failing := r.failing()
+	failing, hurt := r.failing(), r.Failing > 0
 	wake, fastest := int64(never), time.Duration(never)
 	for i := range w.steps {
 		if w.steps[i].probe == nil {
@@ -348,7 +348,7 @@ func (a *Agent) reschedule(s *stride, r *Round) {
 			st.due = next(w.target, every, now)
 		case s.changed.below(i):
 			st.due = now // what it stands on changed beside it
-		case failing != w.failing && a.kinds[i].Every > 0:
+		case (failing != w.failing || hurt != w.hurt) && a.kinds[i].Every > 0:
 			st.due = now // callers began or ceased to fail: a slow kind may see why
 		default:
 			st.due = min(st.due, next(w.target, every, now))
@@ -356,7 +356,7 @@ func (a *Agent) reschedule(s *stride, r *Round) {
 		wake = min(wake, w.steps[i].due)
 		fastest = min(fastest, every)
 	}
-	w.failing = failing
+	w.failing, w.hurt = failing, hurt
 	missed := uint64(max(0, now-w.wake) / int64(fastest))
 	w.wake = wake
 	if wake < never {

@@ -306,6 +306,33 @@ func TestSlowKindsLookWhenCallersBeginToFail(t *testing.T) {
 	})
 }
 
+// What such a kind has found itself is no reason not to look again when callers
+// have ceased to fail.
+func TestSlowKindsLookAgainAtWhatTheyFound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newClock()
+		stalled := func() probes.Outcome {
+			if at := time.Since(c.start); at > 65*time.Second && at < 95*time.Second {
+				return probes.Timeout
+			}
+			return probes.OK
+		}
+		trace := kind("trace", probes.PerTarget, c.ticks("trace", stalled))
+		trace.Every = time.Hour
+		trace.Rules = []*probes.Rule{rule("black-hole", "trace", probes.Error)}
+		a := newAgent(t, []probes.Kind{
+			opens(ends(probes.OK), lanes(1)),
+			kind("connect", probes.PerLane, ends(probes.OK)),
+			trace,
+			kind("handshake", probes.PerLane, c.ticks("handshake", stalled)),
+		}, target("orders"))
+		run(t, a, 200*time.Second)
+		if r, _ := a.StatusOf("orders"); verdictAndFindings(r) != "reachable:" {
+			t.Errorf("%s; trace ran at %v", verdictAndFindings(r), c.at["trace"])
+		}
+	})
+}
+
 // When a lower layer changes its mind, the layers above look again in the same
 // round, on all lanes.
 func TestHurry(t *testing.T) {

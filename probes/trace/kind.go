@@ -132,6 +132,7 @@ type memory struct {
 	Memory
 	traced   time.Time      // when it was last traced
 	connect  probes.Outcome // how connecting had ended then
+	slow     bool           // and whether TLS hung
 	mtu      *MTUResult     // of the last time, if it was probed
 	counted  int            // changes of the path already counted
 	observed probes.Observation
@@ -211,7 +212,7 @@ func (p *prober) forget(sites []site) {
 // due reports whether an address is to be traced now. A little less than the
 // pace is enough, since rounds are not exactly that far apart.
 func (m *memory) due(s site, pace time.Duration) bool {
-	return m.traced.IsZero() || s.connect != probes.OK || s.connect != m.connect || s.slow || time.Since(m.traced) > pace*9/10
+	return m.traced.IsZero() || s.connect != probes.OK || s.connect != m.connect || s.slow || m.slow || time.Since(m.traced) > pace*9/10
 }
 
 // observe traces one address, after a delay.
@@ -241,7 +242,7 @@ func (p *prober) observe(ctx context.Context, s site, m *memory, delay time.Dura
 	o.Phases = []probes.Phase{{Name: probes.PhaseConnect, Took: time.Duration(r.Took)}}
 	o.Detail = r
 	o.Values = append(readings(r), m.count()...)
-	m.traced, m.connect = o.Start, s.connect
+	m.traced, m.connect, m.slow = o.Start, s.connect, s.slow
 	m.observed = o
 	m.observed.Values = readings(r) // what was counted is not counted again
 	return o

@@ -118,6 +118,7 @@ func TestAddressIsTracedAgain(t *testing.T) {
 		"connecting still fails":     {memory{traced: now, connect: probes.Timeout}, site{connect: probes.Timeout}, true},
 		"connecting works again":     {memory{traced: now, connect: probes.Timeout}, site{connect: probes.OK}, true},
 		"TLS hangs, TCP opens":       {memory{traced: now, connect: probes.OK}, site{connect: probes.OK, slow: true}, true},
+		"TLS hung, and does no more": {memory{traced: now, connect: probes.OK, slow: true}, site{connect: probes.OK}, true},
 		"healthy, half a pace ago":   {memory{traced: now.Add(-pace / 2), connect: probes.OK}, site{connect: probes.OK}, false},
 		"connecting was not tried":   {memory{traced: now}, site{}, true},
 		"connecting failed in a way": {memory{traced: now, connect: probes.Timeout}, site{connect: probes.Refused}, true},
