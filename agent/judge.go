@@ -123,6 +123,8 @@ func (j judge) weigh(r *Round) Verdict {
 	switch {
 	case r.refused() && surplus:
 		return Degraded
+	case r.refused() && r.Failing < r.Paths:
+		return Unknown
 	case r.refused():
 		return Reachable
 	case len(j.blamed(r.Evidence)) > 0 && j.nothingWorks(r):
@@ -161,14 +163,15 @@ func (a *Agent) diagnose(seen probes.Evidence, interrupted bool) []probes.Findin
 	own := len(a.rules) - a.own
 	found := a.apply(a.rules[:own], seen)
 	a.contain("refining the findings", func() { found = probes.Refine(a.kinds, seen, found) })
+	blamed := a.judge.blamed(seen)
 	if want := seen.Target.Expect.Finding; len(want) > 0 {
 		missing := a.apply(a.rules[own:own+1], seen)
-		if len(missing) == 0 {
+		if len(missing) == 0 && len(blamed) > 0 { // files alone refuse nobody
 			expect(found, want)
 		}
 		found = append(found, missing...)
 	}
-	if !interrupted && !explained(found, a.judge.blamed(seen)) {
+	if !interrupted && !explained(found, blamed) {
 		found = append(found, a.apply(a.rules[own+1:], seen)...)
 	}
 	return found

@@ -78,6 +78,8 @@ func TestVerdict(t *testing.T) {
 		{"refused for reasons of which one is not wanted", outcomes{ok}, outcomes{refused}, nil, []*probes.Rule{connectRefused, mismatch}, "denied connect-refused", "unreachable: connect-refused mismatch", "the path fails"},
 		{"not refused, for none of several reasons", outcomes{ok}, outcomes{ok}, nil, nil, "denied connect-refused", "degraded: refusal-missing", "the path works"},
 		{"not refused", outcomes{ok}, outcomes{ok, ok}, nil, nil, "connect-refused", "degraded: refusal-missing", "all 2 paths work"},
+		{"refused as expected, and one is a fault of ours", outcomes{ok}, outcomes{refused, fault}, nil, []*probes.Rule{connectRefused}, "connect-refused", "unknown: (connect-refused)", "0 of 2 paths work, 1 could not be tried"},
+		{"nobody was refused, though there is what is expected", outcomes{ok}, outcomes{fault}, nil, []*probes.Rule{mismatch}, "mismatch", "unknown: mismatch", "the path could not be tried"},
 		{"refused on one lane only", outcomes{ok}, outcomes{ok, refused}, nil, []*probes.Rule{connectRefused}, "connect-refused", "degraded: connect-refused refusal-missing", "1 of 2 paths work"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -67,7 +67,7 @@ func (r Round) Sentence() string {
 	switch {
 	case r.Started.IsZero():
 		return "not walked yet"
-	case r.refused():
+	case r.refused() && r.Verdict != Unknown:
 		return "refused, exactly as expected"
 	case r.Paths == 0 && r.Verdict == Reachable:
 		return "every name resolves"
