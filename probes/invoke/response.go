@@ -141,6 +141,9 @@ func (h *head) read() (proto string, status int, header http.Header, err error) 
 		case n == maxLines:
 			return "", 0, nil, notHTTP("more than %d header lines", maxLines)
 		}
+		if n > 0 && (line[0] == ' ' || line[0] == '\t') {
+			continue // of the value before; nobody reads one that long (RFC 9112, section 5.2)
+		}
 		name, value, ok := strings.Cut(line, ":")
 		if !ok || !isToken(name) {
 			return "", 0, nil, notHTTP("a header line without a name")

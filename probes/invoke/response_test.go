@@ -51,6 +51,8 @@ func TestHostileServers(t *testing.T) {
 		{"chunks without end", endless2("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "200\r\n"+strings.Repeat("c", 512)+"\r\n"), probes.OK, 200},
 		{"more body than said", says("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}more"), probes.OK, 200},
 		{"an early hint", says("HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"), probes.OK, 200},
+		{"a header in two lines", says("HTTP/1.1 200 OK\r\nX-A: b;\r\n\tc: d\r\nContent-Length: 2\r\n\r\n{}"), probes.OK, 200},
+		{"the second line of no header", says("HTTP/1.1 200 OK\r\n c: d\r\n\r\n"), probes.NotHTTP, 0},
 		{"an answer up to the end", says("HTTP/1.0 200 OK\r\n\r\n{}"), probes.OK, 200},
 		{"a trailer", says("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;x=y\r\n{}\r\n0\r\nX-A: b\r\n\r\n"), probes.OK, 200},
 	} {
