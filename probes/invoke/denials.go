@@ -162,21 +162,22 @@ var denials = []denial{
 	// Authorizers that did not get as far as a policy.
 	{id: "401", errorTypes: []string{"UnauthorizedException"}, message: re(`^Unauthorized$`),
 		causes: []string{"authorizer-unauthorized"}, certainty: probes.Certain, source: guide + "supported-gateway-response-types"},
-	{id: "500", status: []int{500}, errorTypes: []string{"AuthorizerConfigurationException", "AuthorizerFailureException"},
+	{id: "500", errorTypes: []string{"AuthorizerConfigurationException", "AuthorizerFailureException"},
 		causes: []string{"authorizer-failed"}, certainty: probes.Possible, source: guide + "supported-gateway-response-types"},
 
-	{id: "429", status: []int{429}, errorTypes: []string{"TooManyRequestsException", "ThrottlingException"}, causes: []string{"throttled"}, certainty: probes.Certain, source: guide + "api-gateway-request-throttling"},
-	{id: "429", status: []int{429}, errorTypes: []string{"LimitExceededException"}, causes: []string{"quota-exceeded"}, certainty: probes.Certain, source: guide + "api-gateway-api-usage-plans"},
+	// Gateway responses may have their status customized: the error type tells.
+	{id: "429", errorTypes: []string{"TooManyRequestsException", "ThrottlingException"}, causes: []string{"throttled"}, certainty: probes.Certain, source: guide + "api-gateway-request-throttling"},
+	{id: "429", errorTypes: []string{"LimitExceededException"}, causes: []string{"quota-exceeded"}, certainty: probes.Certain, source: guide + "api-gateway-api-usage-plans"},
 
-	{id: "400", status: []int{400}, errorTypes: []string{"BadRequestException"}, causes: []string{"request-invalid"}, certainty: probes.Certain, source: guide + "api-gateway-method-request-validation"},
+	{id: "400", errorTypes: []string{"BadRequestException"}, causes: []string{"request-invalid"}, certainty: probes.Certain, source: guide + "api-gateway-method-request-validation"},
 	{id: "413", status: []int{413}, meets: fromGateway, causes: []string{"request-invalid"}, certainty: probes.Possible, source: guide + "supported-gateway-response-types"},
 	{id: "414", status: []int{414}, meets: fromGateway, causes: []string{"request-invalid"}, certainty: probes.Possible, source: guide + "limits"},
 	{id: "415", status: []int{415}, meets: fromGateway, causes: []string{"request-invalid"}, certainty: probes.Possible, source: guide + "supported-gateway-response-types"},
 
 	// Integrations.
-	{id: "504", status: []int{504}, errorTypes: internalTypes, message: re(`^Endpoint request timed out$`),
+	{id: "504", errorTypes: internalTypes, message: re(`^Endpoint request timed out$`),
 		causes: []string{"integration-timeout"}, certainty: probes.Certain, source: seen},
-	{id: "504", status: []int{504}, errorTypes: internalTypes, message: re(`^Network error communicating with endpoint$`),
+	{id: "504", errorTypes: internalTypes, message: re(`^Network error communicating with endpoint$`),
 		causes: []string{"integration-failed"}, certainty: probes.Certain, source: seen},
 	{id: "502", status: []int{502}, errorTypes: internalTypes, message: re(`^Internal server error$`),
 		causes: []string{"integration-failed"}, certainty: probes.Certain, source: seen},
@@ -207,6 +208,7 @@ var denials = []denial{
 	{id: "401", errorTypes: []string{"UnauthorizedException"}, causes: []string{"authorizer-unauthorized"}, certainty: probes.Likely, source: guide + "supported-gateway-response-types"},
 	{id: "504", status: []int{504}, errorTypes: internalTypes, causes: []string{"integration-timeout", "integration-failed"}, source: guide + "supported-gateway-response-types"},
 	{id: "502", status: []int{502}, errorTypes: internalTypes, causes: []string{"integration-failed"}, certainty: probes.Likely, source: guide + "supported-gateway-response-types"},
+	{id: "5xx", errorTypes: internalTypes, causes: []string{"integration-failed", "integration-timeout", "authorizer-failed"}, source: guide + "supported-gateway-response-types"},
 
 	// No error type is left: the backend's own answer, or a customized one.
 	{id: "proxy", who: Proxy, meets: failed, causes: []string{"proxy-in-the-way"}, certainty: probes.Likely, source: k0},
