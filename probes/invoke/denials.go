@@ -252,7 +252,7 @@ func (d *denial) matches(a *Answer, textAlone bool) bool {
 
 // match returns the row that the answer is, or nil.
 func match(a *Answer) *denial {
-	if a.Status < 400 && a.WAFAction == "" {
+	if a.Status < 400 && a.WAFAction == "" && a.ErrorType == "" { // a gateway response may redirect to log in
 		return nil
 	}
 	for _, textAlone := range []bool{false, true} {
