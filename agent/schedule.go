@@ -35,7 +35,7 @@ const (
 	maxSpare = 48
 
 	farewell = 1500 * time.Millisecond // how long Run waits for probes that ignore their context
-	stalled  = time.Minute             // how long a due walk waits before the agent calls itself unwell
+	stalled  = time.Minute             // how long no walk begins, though one is due, before the agent calls itself unwell
 )
 
 // Stats tell how well the agent keeps its schedule.
@@ -54,6 +54,7 @@ type counts struct {
 	runs, late, missed uint64
 	lag                [2]time.Duration // of this half minute and the one before
 	turn               int64            // when this half minute began
+	latest             int64            // when a walk last began
 }
 
 // Stats returns how well the agent keeps its schedule.
@@ -83,6 +84,7 @@ func (c *counts) began(now int64, w *walk) {
 	c.rotate(now)
 	lag := time.Duration(now - w.wake)
 	c.lag[0] = max(c.lag[0], lag)
+	c.latest = now
 	c.runs++
 	if lag > grid {
 		c.late++
@@ -139,7 +141,9 @@ func (a *Agent) stop() {
 }
 
 // Health returns nil if the scheduler is alive and what is due gets its turn.
-// It says nothing about the targets.
+// It says nothing about the targets: where most of them are silent, many are
+// walked for long and others wait for minutes, and an agent that was restarted
+// for that would lose sight of the outage.
 func (a *Agent) Health(ctx context.Context) error {
 	select {
 	case a.pings <- struct{}{}:
@@ -149,7 +153,8 @@ func (a *Agent) Health(ctx context.Context) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if w := a.ready.head(); w != nil {
-		if late := time.Duration(a.now() - w.wake); late > stalled {
+		late, idle := time.Duration(a.now()-w.wake), time.Duration(a.now()-a.counts.latest)
+		if min(late, idle) > stalled {
 			return fmt.Errorf("target %q has been due for %v, and %d walks do not end", w.target.Name, late.Round(time.Second), a.running)
 		}
 	}

@@ -195,6 +195,39 @@ func TestMissed(t *testing.T) {
 	})
 }
 
+// Where so many targets are silent that all places are taken, others wait for
+// minutes. What is due gets its turn all the same: an agent that was restarted
+// for that would lose sight of the outage.
+func TestHealthWhileMostTargetsAreSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		silent := func(ctx context.Context, _ probes.Evidence, _ *probes.Line) []probes.Observation {
+			select {
+			case <-time.After(5 * time.Second):
+			case <-ctx.Done():
+			}
+			return []probes.Observation{{Outcome: probes.Timeout}}
+		}
+		var targets []*probes.Target
+		for i := range 200 {
+			targets = append(targets, target(fmt.Sprintf("target-%d", i)))
+		}
+		a, err := New(targets, []probes.Kind{opens(silent, lanes())}, probes.System{}, Options{Concurrency: 8})
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			time.Sleep(4 * time.Minute)
+			if err := a.Health(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if lag := a.Stats().Lag; lag < stalled {
+				t.Errorf("nobody has waited for long, but %v", lag)
+			}
+		}()
+		run(t, a, 5*time.Minute)
+	})
+}
+
 // No more targets are walked at once than the limit says, and those waiting
 // get their turn in order.
 func TestConcurrency(t *testing.T) {
