@@ -338,11 +338,12 @@ func (a *Agent) schedule(walks []*walk) {
 }
 
 // reschedule sets when the steps of a walk that has just been made fall due
-// again, and counts the runs it missed.
+// again, and counts the runs it missed. What fell due while the walk was under
+// way has missed that moment, and its turn is now.
 func (a *Agent) reschedule(s *stride, r *Round) {
 	w, now := s.walk, a.now()
 	failing, hurt := r.failing(), r.Failing > 0
-	wake, fastest := int64(never), time.Duration(never)
+	wake, inForce := int64(never), time.Duration(never)
 	for i := range w.steps {
 		if w.steps[i].probe == nil {
 			continue
@@ -358,12 +359,11 @@ func (a *Agent) reschedule(s *stride, r *Round) {
 		default:
 			st.due = min(st.due, next(w.target, every, now))
 		}
-		wake = min(wake, w.steps[i].due)
-		fastest = min(fastest, every)
+		wake = min(wake, max(w.steps[i].due, now))
+		inForce = min(inForce, pace(w.target, &a.kinds[i], w.failing))
 	}
-	w.failing, w.hurt = failing, hurt
-	missed := uint64(max(0, now-w.wake) / int64(fastest))
-	w.wake = wake
+	missed := uint64(max(0, now-w.wake) / int64(inForce))
+	w.wake, w.failing, w.hurt = wake, failing, hurt
 	if wake < never {
 		w.wake = (wake + int64(grid) - 1) / int64(grid) * int64(grid)
 	}

@@ -195,6 +195,60 @@ func TestMissed(t *testing.T) {
 	})
 }
 
+// A moment that a walk has let pass is missed once, whichever kinds were due at
+// it and in whichever walk they have their turn; and that turn is not late, since
+// nothing but their own target was in the way.
+func TestMissedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newClock()
+		traced, lasted := false, false
+		step := func(context.Context, probes.Evidence, *probes.Line) []probes.Observation {
+			if traced && !lasted {
+				lasted = true
+				time.Sleep(20*time.Second + 500*time.Millisecond)
+			}
+			return []probes.Observation{{Outcome: probes.OK}}
+		}
+		trace := kind("trace", probes.PerTarget, c.ticks("trace", func() probes.Outcome {
+			traced = traced || time.Since(c.start) > 30*time.Second
+			return probes.OK
+		}))
+		trace.Every = 5 * time.Second
+		orders := target("orders")
+		orders.Every = time.Second
+		a := newAgent(t, []probes.Kind{opens(step, lanes()), trace}, orders)
+		run(t, a, 80*time.Second)
+		if s := a.Stats(); !lasted || s.Missed != 20 || s.Late != 0 || s.Lag != 0 {
+			t.Errorf("%+v, want 20 missed and none late", s)
+		}
+		if n := gaps(c.at["trace"])[5*time.Second]; n < 6 {
+			t.Errorf("trace kept its pace %d times: %v", n, c.at["trace"])
+		}
+	})
+}
+
+// What is missed is missed at the pace that was in force, not at the faster one
+// that a failure brings about.
+func TestMissedAtThePaceInForce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		walks := 0
+		silentOnce := func(context.Context, probes.Evidence, *probes.Line) []probes.Observation {
+			if walks++; walks != 3 {
+				return []probes.Observation{{Outcome: probes.OK}}
+			}
+			time.Sleep(5 * time.Second)
+			return []probes.Observation{{Outcome: probes.Timeout}}
+		}
+		orders := target("orders")
+		orders.Every, orders.WhileFailing = 20*time.Second, time.Second
+		a := newAgent(t, []probes.Kind{opens(ends(probes.OK), lanes(1)), kind("connect", probes.PerLane, silentOnce)}, orders)
+		run(t, a, 2*time.Minute)
+		if s := a.Stats(); walks < 6 || s.Missed != 0 {
+			t.Errorf("%+v after %d walks: the next was due long after the one that failed", s, walks)
+		}
+	})
+}
+
 // Where so many targets are silent that all places are taken, others wait for
 // minutes. What is due gets its turn all the same: an agent that was restarted
 // for that would lose sight of the outage.
