@@ -158,6 +158,11 @@ func is(targets ...error) func(error) bool {
 	}
 }
 
+// Exhausted reports whether err says that this process, or the machine, is out
+// of file descriptors or memory: then a file that cannot be opened may be a good
+// one.
+func Exhausted(err error) bool { return is(syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM)(err) }
+
 func isTimeout(err error) bool {
 	t, ok := errors.AsType[net.Error](err)
 	return ok && t.Timeout()

@@ -116,6 +116,10 @@ func Refutable() []*probes.Rule {
 func (p *probe) Probe(context.Context, probes.Evidence, *probes.Line) []probes.Observation {
 	o := probes.Observation{Kind: name, Start: time.Now()}
 	m, err := p.files.read(p.of)
+	if probes.Exhausted(err) {
+		o.Outcome, o.Err = probes.Fault, errors.New(scrub(err.Error()))
+		return []probes.Observation{o}
+	}
 	if err != nil {
 		o.Outcome, o.Err, o.Detail = probes.Unreadable, errors.New(scrub(err.Error())), unreadable(err)
 		return []probes.Observation{o}

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -514,6 +515,36 @@ func TestChangedFiles(t *testing.T) {
 	}
 	if o := once(); o.Outcome != probes.Unreadable {
 		t.Errorf("outcome %s after the key was removed", o.Outcome)
+	}
+}
+
+// Without file descriptors no file can be read, whatever is in it.
+func TestNoFileDescriptors(t *testing.T) {
+	client := certtest.Root(t, "Root").Issue(t, "client")
+	f := situation{client: client.PEM(), key: client.KeyPEM(t)}.write(t)
+	target := &probes.Target{Settings: &probes.Settings{ClientCertificate: probes.ClientCertificate{Certificate: f.Certificate, Key: f.Key}}}
+	p, err := Kind.New(probes.Host())(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	once := func() probes.Observation { return p.Probe(context.Background(), probes.Evidence{}, nil)[0] }
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Max: limit.Max}); err != nil {
+		t.Fatal(err)
+	}
+	o := once()
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	found := probes.Diagnose(Rules, probes.Evidence{Target: target}.With(name, []probes.Observation{o}))
+	if o.Outcome != probes.Fault || len(found) > 0 {
+		t.Errorf("%s (%v), %d findings", o.Outcome, o.Err, len(found))
+	}
+	if o := once(); o.Outcome != probes.OK {
+		t.Errorf("%s (%v) after that", o.Outcome, o.Err)
 	}
 }
 

@@ -2,6 +2,7 @@ package resolve
 
 import (
 	"bufio"
+	"cmp"
 	"io"
 	"iter"
 	"net/netip"
@@ -142,11 +143,13 @@ func (c conf) names(given string) []string {
 type local struct {
 	conf  conf
 	hosts hosts
+	err   error // why they are not known
 }
 
 // readLocal reads the files, if any resolver needs them: each run anew, since
-// they change under us. A file that is missing or cannot be read is an empty
-// one, as it is for libc.
+// they change under us. A file that is missing or may not be read is an empty
+// one, as it is for libc; that there is no descriptor to read it with is a
+// fault of ours.
 func readLocal(sys probes.System, resolvers []string, forms []probes.Form) local {
 	if !slices.Contains(resolvers, System) {
 		return local{}
@@ -156,19 +159,25 @@ func readLocal(sys probes.System, resolvers []string, forms []probes.Form) local
 		names = append(names, f.Name)
 	}
 	var l local
-	withFile(sys.ResolvConf, func(r io.Reader) { l.conf = parseConf(r) })
-	withFile(sys.Hosts, func(r io.Reader) { l.hosts = hosts{sys.Hosts, parseHosts(r, names...)} })
+	l.err = cmp.Or(
+		withFile(sys.ResolvConf, func(r io.Reader) { l.conf = parseConf(r) }),
+		withFile(sys.Hosts, func(r io.Reader) { l.hosts = hosts{sys.Hosts, parseHosts(r, names...)} }),
+	)
 	return l
 }
 
-func withFile(path string, read func(io.Reader)) {
+func withFile(path string, read func(io.Reader)) error {
 	f, err := os.Open(path)
-	if err != nil {
+	switch {
+	case probes.Exhausted(err):
+		return err
+	case err != nil:
 		read(strings.NewReader(""))
-		return
+		return nil
 	}
 	defer f.Close()
 	read(f)
+	return nil
 }
 
 // lines yields the lines of a file, as far as its bounds go.

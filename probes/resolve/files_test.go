@@ -2,10 +2,15 @@ package resolve
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -285,6 +290,61 @@ func FuzzConf(f *testing.F) {
 			t.Errorf("names %q lack the one given, %q", names, given)
 		}
 	})
+}
+
+// A relief gives the process its file descriptors back as soon as somebody dials.
+type relief struct {
+	probes.Network
+	mu     sync.Mutex
+	limit  syscall.Rlimit
+	dialed []string
+}
+
+func (r *relief) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	syscall.Setrlimit(syscall.RLIMIT_NOFILE, &r.limit)
+	r.dialed = append(r.dialed, address)
+	return r.Network.DialContext(ctx, network, address)
+}
+
+// Files that cannot be opened for want of descriptors are not empty ones:
+// without resolv.conf another server would be asked, without the hosts file
+// another answer believed. libc fails then, too.
+func TestFilesWithoutDescriptors(t *testing.T) {
+	dir, target := t.TempDir(), orders()
+	target.Resolvers = []string{System}
+	network := &relief{Network: network(t, one(healthy()))}
+	sys := probes.System{Network: network, ResolvConf: filepath.Join(dir, "resolv.conf"), Hosts: filepath.Join(dir, "hosts")}
+	write(t, sys.ResolvConf, "nameserver 10.0.0.2\n")
+	write(t, sys.Hosts, "")
+	probe, err := Kind.New(sys)(&target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &network.limit); err != nil {
+		t.Fatal(err)
+	}
+	seen := probes.Evidence{Target: &target}
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Max: network.limit.Max}); err != nil {
+		t.Fatal(err)
+	}
+	seen = seen.With(name, probe.Probe(t.Context(), seen, nil))
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &network.limit); err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range seen.Of(name) {
+		if o.Outcome != probes.Fault || !errors.Is(o.Err, syscall.EMFILE) {
+			t.Errorf("%s by %s: %s (%v)", o.Name, o.Resolver, o.Outcome, o.Err)
+		}
+	}
+	if found := findings(seen); len(found) > 0 || len(network.dialed) > 0 || len(seen.Of(name)) != 3 {
+		t.Errorf("asked %v and found %v", network.dialed, found)
+	}
+	seen = seen.With(name, probe.Probe(t.Context(), seen, nil))
+	if n := len(seen.Ended(name, probes.OK)); n != 3 {
+		t.Errorf("%d of 3 names resolve when there are descriptors again", n)
+	}
 }
 
 func FuzzHosts(f *testing.F) {

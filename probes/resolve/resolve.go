@@ -150,10 +150,16 @@ func (p *probe) Probe(ctx context.Context, _ probes.Evidence, _ *probes.Line) []
 // resolve asks one resolver for one name.
 func (p *probe) resolve(ctx context.Context, local local, form probes.Form, resolver string) probes.Observation {
 	l := lookup{from: p.from, name: form.Name, only: p.target.IPFamily}
-	if resolver == System {
-		l.conf, l.hosts = local.conf, used(p.target, local.hosts.of(form.Name))
-	} else {
+	switch {
+	case resolver != System:
 		l.conf = direct(netip.MustParseAddrPort(resolver))
+	case local.err != nil:
+		return probes.Observation{
+			Via: form.Via, Name: form.Name, Resolver: resolver,
+			Outcome: probes.Fault, Err: local.err, Detail: new(Detail),
+		}
+	default:
+		l.conf, l.hosts = local.conf, used(p.target, local.hosts.of(form.Name))
 	}
 	found := l.run(ctx)
 	if course := found.course; !reflect.ValueOf(course).IsZero() {
