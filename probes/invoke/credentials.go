@@ -39,11 +39,13 @@ func NewCredentials(network probes.Network) *Credentials {
 }
 
 // keptCredentials are those of one profile. turn holds a token; who takes it
-// may fetch, the others wait for the result.
+// may fetch, the others wait for the result unless those at hand are good.
 type keptCredentials struct {
-	turn    chan struct{}
+	turn chan struct{}
+
+	mu      sync.Mutex
 	creds   aws.Credentials
-	fetched time.Time
+	fetched time.Time // or when that last failed, if those before it are good
 }
 
 // The ages of credentials.
@@ -66,30 +68,50 @@ func (k *keptCredentials) fresh(now time.Time) bool {
 	return age < retry || now.Before(k.creds.Expires.Add(-early))
 }
 
+// known returns the credentials at hand, and whether they are known not to have
+// expired.
+func (k *keptCredentials) known() (creds aws.Credentials, fresh, good bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	now := time.Now()
+	return k.creds, k.fresh(now), k.creds.HasKeys() && k.creds.CanExpire && now.Before(k.creds.Expires)
+}
+
 // Get returns the credentials of a profile, the default chain's if profile is
-// empty. A fetch is bounded by timeout; where it fails while the old ones have
-// not expired, those are returned.
+// empty. A fetch is bounded by timeout; where it fails, or lasts, while the old
+// ones have not expired, those are returned.
 func (c *Credentials) Get(ctx context.Context, profile, region string, timeout time.Duration) (aws.Credentials, error) {
 	k := c.of(profile)
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	select {
 	case <-k.turn:
-		defer func() { k.turn <- struct{}{} }()
-	case <-ctx.Done():
-		return aws.Credentials{}, &CredentialsFault{Source: "wait", Reason: "another target is still fetching them", cause: ctx.Err()}
+	default:
+		if creds, _, good := k.known(); good {
+			return creds, nil // somebody is fetching better ones
+		}
+		select {
+		case <-k.turn:
+		case <-ctx.Done():
+			return aws.Credentials{}, &CredentialsFault{Source: "wait", Reason: "another target is still fetching them", cause: ctx.Err()}
+		}
 	}
-	if k.fresh(time.Now()) {
-		return k.creds, nil
+	defer func() { k.turn <- struct{}{} }()
+	if creds, fresh, _ := k.known(); fresh {
+		return creds, nil
 	}
 	creds, err := c.fetch(ctx, profile, region)
-	switch {
-	case err == nil:
-		k.creds, k.fetched = creds, time.Now()
-	case k.creds.HasKeys() && k.creds.CanExpire && time.Now().Before(k.creds.Expires):
-		return k.creds, nil
+	if err != nil {
+		old, _, good := k.known()
+		if !good {
+			return creds, err
+		}
+		creds = old // and nobody asks again for a while
 	}
-	return creds, err
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.creds, k.fetched = creds, time.Now()
+	return creds, nil
 }
 
 // Forget makes the next Get fetch anew: the gateway has refused them.
@@ -97,12 +119,15 @@ func (c *Credentials) Forget(profile string) {
 	k := c.of(profile)
 	select {
 	case <-k.turn:
-		k.fetched = time.Time{}
-		if !k.creds.CanExpire {
-			k.creds = aws.Credentials{}
-		}
-		k.turn <- struct{}{}
-	default: // being fetched already
+		defer func() { k.turn <- struct{}{} }()
+	default:
+		return // being fetched already
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.fetched = time.Time{}
+	if !k.creds.CanExpire {
+		k.creds = aws.Credentials{}
 	}
 }
 

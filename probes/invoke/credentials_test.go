@@ -115,6 +115,45 @@ func TestFresh(t *testing.T) {
 	}
 }
 
+// silent is a network on which nobody answers.
+type silent struct{ dialed atomic.Int32 }
+
+func (s *silent) DialContext(ctx context.Context, _, _ string) (net.Conn, error) {
+	s.dialed.Add(1)
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// While the source is silent, good credentials are good for all who ask, also
+// for those who ask at the same time; and it is not asked over and over.
+func TestSilentSourceBeforeTheyExpire(t *testing.T) {
+	environment(t)
+	network := &silent{}
+	c := NewCredentials(network)
+	k := c.of("")
+	k.fetched = time.Now().Add(-time.Hour)
+	k.creds.AccessKeyID, k.creds.SecretAccessKey = "AKIAOLD", "x"
+	k.creds.CanExpire, k.creds.Expires = true, time.Now().Add(4*time.Minute)
+	var wg sync.WaitGroup
+	get := func() {
+		creds, err := c.Get(context.Background(), "", lab.Region, 300*time.Millisecond)
+		if err != nil || creds.AccessKeyID != "AKIAOLD" {
+			t.Errorf("%q, %v", creds.AccessKeyID, err)
+		}
+	}
+	for range 16 {
+		wg.Go(get)
+	}
+	wg.Wait()
+	once := network.dialed.Load()
+	for range 3 {
+		get()
+	}
+	if n := network.dialed.Load(); once == 0 || n != once {
+		t.Errorf("the source was dialed %d times by the first, and %d times in all", once, n)
+	}
+}
+
 func TestForget(t *testing.T) {
 	l, network := startLab(t)
 	environment(t, l.Environment(lab.SourceIMDS)...)
