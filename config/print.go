@@ -44,7 +44,7 @@ func (p printer) mapping(v reflect.Value, path string) *yaml.Node {
 		if value == nil {
 			continue
 		}
-		if h, ok := v.Interface().(probes.Header); ok && f.Key == "value" && secretName.MatchString(h.Name) && p.origins[at].Written == "" {
+		if h, ok := v.Interface().(probes.Header); ok && f.Key == "value" && probes.NamesSecret(h.Name) && p.origins[at].Written == "" {
 			value.Value = redacted
 		}
 		n.Content = append(n.Content, plain(f.Key), value)

@@ -79,9 +79,6 @@ func (d *decoder) warnRequest(t *probes.Target, path string) {
 	}
 }
 
-// secretName matches the names of headers whose values are secrets.
-var secretName = regexp.MustCompile(`(?i)authorization|cookie|token|secret|api-?key|passw|credential|signature`)
-
 // redacted stands where a secret was.
 const redacted = "[redacted]"
 
@@ -96,7 +93,7 @@ func scrubbed(s string) string { return probes.Scrub(s, 4*len(s)+len(redacted)) 
 func (d *decoder) warnPlainSecrets(t *probes.Target, path string) {
 	for i, h := range t.Headers {
 		at := join(index(join(path, "headers"), i), "value")
-		if h.Value != "" && d.origins[at].Written == "" && (secretName.MatchString(h.Name) || holdsSecret(h.Value)) {
+		if h.Value != "" && d.origins[at].Written == "" && (probes.NamesSecret(h.Name) || holdsSecret(h.Value)) {
 			d.remark(at, "looks like a secret: keep it elsewhere, secret: {file: PATH} or secret: {env: NAME}")
 		}
 	}

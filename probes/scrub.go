@@ -23,6 +23,13 @@ var secrets = []*regexp.Regexp{
 	regexp.MustCompile(`()-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)`),
 }
 
+// secretName matches the names of headers whose values are secrets.
+var secretName = regexp.MustCompile(`(?i)authorization|cookie|token|secret|api-?key|passw|credential|signature`)
+
+// NamesSecret reports whether the value of a header of that name is a secret,
+// wherever it is configured.
+func NamesSecret(header string) bool { return secretName.MatchString(header) }
+
 // Scrub makes foreign text fit to be evidence: the known secrets and whatever
 // has the shape of one are hidden, control characters, which could move a
 // terminal's cursor, become spaces, and it is cut at limit runes.

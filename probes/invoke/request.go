@@ -156,6 +156,9 @@ func (c *Client) addHeaders(k *call, r Request) error {
 			}
 			k.secrets = append(k.secrets, value)
 		}
+		if probes.NamesSecret(h.Name) {
+			k.secrets = append(k.secrets, value, afterSpace(value))
+		}
 		switch canonical(h.Name) {
 		case "Host":
 			k.request.Host = value
@@ -164,9 +167,6 @@ func (c *Client) addHeaders(k *call, r Request) error {
 			if r.Unsigned {
 				continue
 			}
-			k.secrets = append(k.secrets, value, afterSpace(value))
-		case "Cookie", "Proxy-Authorization", "X-Api-Key":
-			k.secrets = append(k.secrets, value)
 		}
 		if !validValue(value) {
 			return &SecretFault{"header " + h.Name, errControl}

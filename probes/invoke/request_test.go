@@ -150,7 +150,10 @@ func TestSecretsDoNotSurface(t *testing.T) {
 	for name, sign := range map[string]bool{"signed": true, "with a bearer token": false} {
 		edit := func(w *world) {
 			w.target.Sign, w.target.APIKey = sign, secret(t, "planted/api key")
-			w.target.Headers = []probes.Header{{Name: "X-Secret", Secret: secret(t, "planted/value<&>")}}
+			w.target.Headers = []probes.Header{
+				{Name: "X-Tenant", Secret: secret(t, "planted/value<&>")},
+				{Name: "X-Tenant-Token", Value: "planted-in-the-configuration"}, // or ${env:NAME}
+			}
 			if !sign {
 				w.target.Headers = append(w.target.Headers, probes.Header{Name: "Authorization", Secret: secret(t, "Bearer planted-bearer")})
 			}
