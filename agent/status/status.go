@@ -140,15 +140,18 @@ func NewServer(h http.Handler) *http.Server {
 // slipped into the page could run no script and send nothing anywhere.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
+// secured sets the headers that tell browsers to be careful, but for those that
+// the web configuration has set to the user's liking.
 func secured(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		header := w.Header()
-		header.Set("Content-Security-Policy", policy)
-		header.Set("X-Content-Type-Options", "nosniff")
-		header.Set("X-Frame-Options", "DENY")
-		header.Set("Referrer-Policy", "no-referrer")
-		header.Set("Cross-Origin-Resource-Policy", "same-origin")
-		header.Set("Cache-Control", "no-store")
+		for _, h := range [...][2]string{
+			{"Content-Security-Policy", policy}, {"X-Content-Type-Options", "nosniff"}, {"X-Frame-Options", "DENY"},
+			{"Referrer-Policy", "no-referrer"}, {"Cross-Origin-Resource-Policy", "same-origin"}, {"Cache-Control", "no-store"},
+		} {
+			if w.Header().Get(h[0]) == "" {
+				w.Header().Set(h[0], h[1])
+			}
+		}
 		h.ServeHTTP(w, r)
 	})
 }

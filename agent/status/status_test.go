@@ -122,6 +122,20 @@ func TestEndpoints(t *testing.T) {
 	}
 }
 
+// What the web configuration sets before (package web) is the user's choice.
+func TestHeadersThatAreSetStay(t *testing.T) {
+	for name, value := range map[string]string{
+		"X-Frame-Options": "sameorigin", "Content-Security-Policy": "frame-ancestors https://grafana.example.com",
+	} {
+		w := httptest.NewRecorder()
+		w.Header().Set(name, value)
+		New(two(), Options{}).ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+		if got := w.Result().Header.Values(name); len(got) != 1 || got[0] != value {
+			t.Errorf("%s: %q, want %q", name, got, value)
+		}
+	}
+}
+
 // A sidecar that waits for a target must not be let through by a target that
 // was never walked.
 func TestReadyBeforeTheFirstWalk(t *testing.T) {
