@@ -139,7 +139,7 @@ func (a *Agent) Document(rounds []Round) Document { return NewDocument(a.version
 func NewDocument(version string, at time.Time, rounds []Round) Document {
 	d := Document{
 		SchemaVersion: SchemaVersion, GeneratedAt: moment(at), Version: version,
-		Summary: summarize(rounds), Targets: make([]TargetDocument, 0, len(rounds)),
+		Summary: Summarize(rounds), Targets: make([]TargetDocument, 0, len(rounds)),
 	}
 	for _, r := range rounds {
 		d.Targets = append(d.Targets, targetDocument(r))
@@ -147,7 +147,8 @@ func NewDocument(version string, at time.Time, rounds []Round) Document {
 	return d
 }
 
-func summarize(rounds []Round) Summary {
+// Summarize counts what rounds say.
+func Summarize(rounds []Round) Summary {
 	s := Summary{Targets: len(rounds)}
 	for _, r := range rounds {
 		switch r.Verdict {

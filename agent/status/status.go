@@ -210,7 +210,9 @@ func (s server) rounds(names []string) (rounds []agent.Round, missing string) {
 }
 
 // status serves the document: of all targets, or of those that the query
-// names; without what was observed, if it says brief.
+// names; without what was observed, if it says brief. One target is rendered
+// after the other: all of thousands at once would take more memory than all
+// else that the agent does.
 func (s server) status(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	rounds, missing := s.rounds(query["target"])
@@ -221,20 +223,38 @@ func (s server) status(w http.ResponseWriter, r *http.Request) {
 	if !query.Has("target") {
 		rounds = s.agent.Status()
 	}
-	document := s.agent.Document(rounds)
+	head := s.agent.Document(nil)
+	head.Summary = agent.Summarize(rounds)
 	if err := s.options.ConfigError(); err != nil {
-		document.ConfigurationError = err.Error()
+		head.ConfigurationError = err.Error()
 	}
-	if query.Has("brief") {
-		for i := range document.Targets {
-			t := &document.Targets[i]
-			t.Lanes, t.Observations = []agent.LaneDocument{}, []agent.ObservationDocument{}
-			for j := range t.Findings {
-				t.Findings[j].Because = []int{}
-			}
+	out, end := startJSON(w, r, http.StatusOK)
+	defer end()
+	io.WriteString(out, strings.TrimSuffix(jsonOf(head), noTargets))
+	for i := range rounds {
+		t := s.agent.Document(rounds[i : i+1]).Targets[0]
+		if query.Has("brief") {
+			shorten(&t)
+		}
+		if i > 0 {
+			io.WriteString(out, ",")
+		}
+		if _, err := io.WriteString(out, jsonOf(t)); err != nil {
+			return // the client is gone
 		}
 	}
-	serveJSON(w, r, http.StatusOK, document)
+	io.WriteString(out, noTargets)
+}
+
+// noTargets is how a document without targets ends.
+const noTargets = "]}\n"
+
+// shorten takes out of a target's document what was observed.
+func shorten(t *agent.TargetDocument) {
+	t.Lanes, t.Observations = []agent.LaneDocument{}, []agent.ObservationDocument{}
+	for i := range t.Findings {
+		t.Findings[i].Because = []int{}
+	}
 }
 
 func plain(w http.ResponseWriter, code int, text string) {
@@ -244,19 +264,32 @@ func plain(w http.ResponseWriter, code int, text string) {
 }
 
 func serveJSON(w http.ResponseWriter, r *http.Request, code int, v any) {
+	out, end := startJSON(w, r, code)
+	defer end()
+	io.WriteString(out, jsonOf(v))
+}
+
+// startJSON begins an answer in JSON, which goes to out until end is called.
+func startJSON(w http.ResponseWriter, r *http.Request, code int) (out io.Writer, end func() error) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Vary", "Accept-Encoding")
-	out := io.Writer(w)
-	if acceptsGzip(r) {
-		w.Header().Set("Content-Encoding", "gzip")
-		z, _ := gzip.NewWriterLevel(w, gzip.BestSpeed) // this level is known to exist
-		defer z.Close()
-		out = z
+	if !acceptsGzip(r) {
+		w.WriteHeader(code)
+		return w, func() error { return nil }
 	}
+	w.Header().Set("Content-Encoding", "gzip")
 	w.WriteHeader(code)
-	e := json.NewEncoder(out)
+	z, _ := gzip.NewWriterLevel(w, gzip.BestSpeed) // this level is known to exist
+	return z, z.Close
+}
+
+// jsonOf is a document's or a target's JSON, which both can be rendered in.
+func jsonOf(v any) string {
+	var b strings.Builder
+	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
-	e.Encode(v) // fails only if the client is gone
+	e.Encode(v)
+	return b.String()
 }
 
 func acceptsGzip(r *http.Request) bool {

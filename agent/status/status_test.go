@@ -5,11 +5,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -192,6 +194,55 @@ func TestStatus(t *testing.T) {
 	if len(brief.Targets) != 2 || brief.Targets[1].Findings[0].ID != "x" || len(brief.Targets[0].Observations)+len(brief.Targets[0].Lanes)+len(brief.Targets[1].Findings[0].Because) != 0 {
 		t.Errorf("%+v", brief)
 	}
+}
+
+// A meter is a client that looks, while it is being answered, how much memory
+// is in use.
+type meter struct {
+	header http.Header
+	size   int
+	writes int
+	most   uint64
+}
+
+func (m *meter) Header() http.Header { return m.header }
+func (m *meter) WriteHeader(int)     {}
+func (m *meter) Write(b []byte) (int, error) {
+	if m.writes%100 == 0 {
+		m.most = max(m.most, heapInUse())
+	}
+	m.size, m.writes = m.size+len(b), m.writes+1
+	return len(b), nil
+}
+
+func heapInUse() uint64 {
+	runtime.GC()
+	var s runtime.MemStats
+	runtime.ReadMemStats(&s)
+	return s.HeapAlloc
+}
+
+// Whoever asks for the status of thousands of targets does not make the agent
+// hold what it says of all of them.
+func TestStatusOfManyTargets(t *testing.T) {
+	var many agentOf
+	for i := range 2000 {
+		r := round(fmt.Sprintf("target-%d", i), agent.Unreachable, 4, 0)
+		var obs []probes.Observation
+		for range 20 {
+			obs = append(obs, probes.Observation{Outcome: probes.Timeout, Err: errors.New(strings.Repeat("x", 100)), Detail: &struct{ Text string }{"y"}})
+		}
+		r.Evidence = r.Evidence.With("connect", obs)
+		many.rounds = append(many.rounds, r)
+	}
+	for _, query := range []string{"", "?brief"} {
+		before, m := heapInUse(), &meter{header: http.Header{}}
+		New(many, Options{}).ServeHTTP(m, httptest.NewRequest("GET", "/api/v1/status"+query, nil))
+		if took := int(m.most) - int(before); took > 1<<20 {
+			t.Errorf("%q: %d kB are in use to say %d kB", query, took>>10, m.size>>10)
+		}
+	}
+	runtime.KeepAlive(many)
 }
 
 // The page's own policy forbids what would let foreign text act: scripts and
