@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
+	"math"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -51,7 +52,7 @@ func Blackbox(kinds []probes.Kind, statusOf func(target string) (agent.Round, bo
 		}
 		success, why := s.success()
 		if why == "" {
-			why = stale(round)
+			why = stale(kinds, round)
 		}
 		if why != "" {
 			refuse(w, http.StatusServiceUnavailable, why)
@@ -72,13 +73,24 @@ func refuse(w http.ResponseWriter, code int, text string) {
 // stale says that a round is so old that nobody looks any more, or nothing: a
 // target is walked again at its next turn, and a step may take twenty times
 // its timeout.
-func stale(r agent.Round) string {
+func stale(kinds []probes.Kind, r agent.Round) string {
 	t := r.Evidence.Target
-	allowed := 3*t.Interval() + 20*t.StepTimeout()
+	allowed := 3*turn(kinds, t) + 20*t.StepTimeout()
 	if age := time.Since(r.Started.Add(r.Took)); age > allowed {
 		return fmt.Sprintf("target %q was last walked %v ago", t.Name, age.Round(time.Second))
 	}
 	return ""
+}
+
+// turn is how long it may take until a target is walked again.
+func turn(kinds []probes.Kind, t *probes.Target) time.Duration {
+	soonest := time.Duration(math.MaxInt64)
+	for i := range kinds {
+		if k := &kinds[i]; t.Runs(k.Name) {
+			soonest = min(soonest, cmp.Or(t.Pace[k.Name], max(k.Every, t.Interval(), t.WhileFailing)))
+		}
+	}
+	return soonest
 }
 
 // A scope is what one answer is about: the kinds up to the one asked for, and

@@ -273,3 +273,28 @@ func TestBlackboxGrowsStale(t *testing.T) {
 		}
 	})
 }
+
+// A target that is meant to be walked rarely is not stale between its walks: an
+// alert on probe_success must see that it fails.
+func TestBlackboxOfARareWalk(t *testing.T) {
+	for name, edit := range map[string]func(*probes.Target){
+		"less often while it fails": func(t *probes.Target) { t.WhileFailing = 5 * time.Minute },
+		"a slow pace": func(t *probes.Target) {
+			t.Kinds, t.Pace = []string{"resolve"}, map[string]time.Duration{"resolve": 5 * time.Minute}
+		},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			v := walked(agent.Unreachable, probes.Timeout, 0)
+			v.r.Evidence.Target.Every, v.r.Evidence.Target.Timeout = 10*time.Second, time.Second
+			edit(v.r.Evidence.Target)
+			time.Sleep(5 * time.Minute)
+			if code, got := probe(t, *v.r.Round, "target=orders"); code != 200 || !slices.Contains(got, "success 0") {
+				t.Errorf("%s: %d %v", name, code, got)
+			}
+			time.Sleep(11 * time.Minute)
+			if code, _ := probe(t, *v.r.Round, "target=orders"); code != 503 {
+				t.Errorf("%s: %d long after the next walk was due", name, code)
+			}
+		})
+	}
+}
