@@ -45,7 +45,7 @@ type Stats struct {
 	Waiting  int           // due, waiting for one of the places
 	Runs     uint64        // walks begun
 	Late     uint64        // walks begun more than a grid step (25 ms) after they fell due
-	Missed   uint64        // walks left out because the one before was still under way, or the machine asleep
+	Missed   uint64        // walks left out because the one before was still under way, or this process stopped
 	Lag      time.Duration // the longest that a walk began after it fell due, in the last half to whole minute
 }
 

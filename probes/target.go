@@ -53,7 +53,7 @@ type Settings struct {
 	Body        string      `config:"body" doc:"The request body."`
 	Expect      Expect      `config:"expect" doc:"What a good answer looks like; by default any 2xx status."`
 	Recognize   []Recognize `config:"recognize" doc:"Customized gateway responses and what they mean, tried in order before the built-in table."`
-	FollowUp    bool        `config:"follow_up" default:"true" doc:"Whether to send follow-up requests, at most twelve and once per failure, when an answer has several possible causes."`
+	FollowUp    bool        `config:"follow_up" default:"true" doc:"Whether to send follow-up requests, at most twelve and once per failure unless they go unanswered, when an answer has several possible causes."`
 	Control     Control     `config:"control" doc:"A public page that is known to answer. The follow-up asks for it when an answer bears no mark of API Gateway: what answers for the control as well is a proxy on the way."`
 	KeyExchange string      `config:"key_exchange" enum:"classical,hybrid" default:"classical" doc:"The TLS key exchange to offer: classical (X25519, P-256, P-384, P-521), or hybrid, which puts post-quantum X25519MLKEM768 first as Go clients do by default."`
 

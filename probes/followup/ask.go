@@ -30,16 +30,24 @@ type inquiry struct {
 	silences int
 }
 
-// ask asks what the family of the answer calls for.
-func (p *probe) ask(ctx context.Context, seen probes.Evidence, subject probes.Observation) []probes.Observation {
+// ask asks what the family of the answer calls for, and reports whether it got
+// answers to go by.
+func (p *probe) ask(ctx context.Context, seen probes.Evidence, subject probes.Observation) (learned []probes.Observation, settled bool) {
 	q := &inquiry{probe: p, ctx: ctx, target: p.client.Target(), seen: seen, subject: subject, about: invoke.Of(subject)}
 	q.lane = probes.Lane{Via: subject.Via, ServerName: subject.Name, Host: subject.Name, Addr: subject.Addr}
 	if lane, ok := seen.Lane(subject); ok {
 		q.lane = lane
 	}
 	if q.safe() && !q.about.KeySent && q.own("P0", "the same request again", invoke.Request{}) != read(subject) {
-		return q.obs // it comes and goes: what else is asked would mislead
+		return q.obs, false // it comes and goes: what else is asked would mislead
 	}
+	q.further()
+	unanswered := func(o probes.Observation) bool { return o.Outcome == probes.Timeout || o.Outcome == probes.Fault }
+	return q.obs, !slices.ContainsFunc(q.obs, unanswered)
+}
+
+// further asks what the family of the answer calls for.
+func (q *inquiry) further() {
 	switch q.about.Family {
 	case invoke.Forbidden:
 		q.forbidden()
@@ -54,7 +62,6 @@ func (p *probe) ask(ctx context.Context, seen probes.Evidence, subject probes.Ob
 	case invoke.Stranger:
 		q.askControl()
 	}
-	return q.obs
 }
 
 // safe reports whether the target's own method may be repeated without its

@@ -8,10 +8,12 @@
 // target's.
 //
 // It asks once per failure, never in the steady loop: every request counts in
-// the API's metrics, logs, quotas and firewall rules. It sends no body, no API
-// key but a bogus one, at most twelve requests, each marked by its User-Agent,
-// and nothing at all where follow_up is off. Where the wire cannot tell causes
-// apart, it says so: all of them stay.
+// the API's metrics, logs, quotas and firewall rules. Only where some of that
+// went unanswered it asks again, ever more rarely: failures may last, and
+// refusals that are wanted do, far longer than what kept the answers back. It
+// sends no body, no API key but a bogus one, at most twelve requests, each
+// marked by its User-Agent, and nothing at all where follow_up is off. Where
+// the wire cannot tell causes apart, it says so: all of them stay.
 package followup
 
 import (
@@ -29,7 +31,7 @@ const name = "followup"
 // Kind asks further.
 var Kind = probes.Kind{
 	Name:    name,
-	Doc:     "asks further, at most twelve requests and once per failure, where an answer has several causes",
+	Doc:     "asks further, at most twelve requests and once per failure unless they go unanswered, where an answer has several causes",
 	Per:     probes.PerTarget,
 	Metrics: []*probes.Metric{requests},
 	Rules:   Rules,
@@ -38,7 +40,7 @@ var Kind = probes.Kind{
 
 var requests = &probes.Metric{
 	Name: "followup_requests_total",
-	Help: "Follow-up requests sent to find out which of several causes an answer has; at most twelve per failure.",
+	Help: "Follow-up requests sent to find out which of several causes an answer has; at most twelve per failure, and as many again, ever more rarely, if some of them go unanswered.",
 	Type: probes.Counter,
 }
 
@@ -71,6 +73,8 @@ type probe struct {
 
 	episode string               // what is ambiguous; empty while nothing is
 	learned []probes.Observation // what asking brought
+	again   time.Time            // when to ask again; zero if all was answered
+	wait    time.Duration        // how long after the latest time that is
 }
 
 // Probe implements [probes.Probe].
@@ -80,11 +84,18 @@ func (p *probe) Probe(ctx context.Context, seen probes.Evidence, _ *probes.Line)
 	case !ok:
 		p.episode, p.learned = "", nil
 		return nil
-	case episode == p.episode:
+	case episode != p.episode:
+		p.wait = minWait
+	case p.again.IsZero() || time.Now().Before(p.again):
 		return p.learned
+	default:
+		p.wait = min(2*p.wait, maxWait)
 	}
-	asked := p.ask(ctx, seen, subject)
-	p.episode, p.learned = episode, repeated(asked)
+	asked, settled := p.ask(ctx, seen, subject)
+	p.episode, p.learned, p.again = episode, repeated(asked), time.Time{}
+	if !settled {
+		p.again = time.Now().Add(p.wait)
+	}
 	if ctx.Err() != nil {
 		p.episode = "" // interrupted: there is more to ask next time
 	}
@@ -127,6 +138,11 @@ const (
 	maxRequests = 12
 	maxSilences = 2 // unanswered requests after which nothing more is asked
 	maxJitter   = 100 * time.Millisecond
+
+	// How long after requests that were not all answered they are sent again:
+	// twice as long each time.
+	minWait = 5 * time.Minute
+	maxWait = time.Hour
 )
 
 // pause spreads what many agents ask at the same time after one failure.

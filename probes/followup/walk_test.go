@@ -369,6 +369,36 @@ func TestControl(t *testing.T) {
 	}
 }
 
+// What went unanswered is asked again, ever more rarely, until it is answered.
+func TestUnansweredIsAskedAgain(t *testing.T) {
+	l, targets := startLab(t)
+	target := targets["catalog"].Clone()
+	target.Timeout = 300 * time.Millisecond
+	target.Control = probes.Control{URL: fmt.Sprintf("https://%s:%d/ip?v=4", lab.ControlDomain, target.Port)}
+	w := newWalker(t, l.System(), target)
+	for i, step := range []struct {
+		fault   lab.Fault
+		later   time.Duration
+		reading string
+		asked   int
+	}{
+		{lab.Faults(lab.AnsweredByFirewall, lab.NoEgress), 0, "no answer in time", 2},
+		{lab.AnsweredByFirewall, 4 * time.Minute, "no answer in time", 0},
+		{lab.Faults(lab.AnsweredByFirewall, lab.NoEgress), time.Minute, "no answer in time", 2},
+		{lab.AnsweredByFirewall, 9 * time.Minute, "no answer in time", 0},
+		{lab.AnsweredByFirewall, time.Minute, "passed", 2},
+		{lab.AnsweredByFirewall, 24 * time.Hour, "passed", 0},
+	} {
+		l.Heal()
+		l.Break(step.fault)
+		followup.Later(w.probes["followup"], step.later)
+		w.round()
+		if got, asked := readings(w.seen, "P14"), counts(w.seen); got != step.reading || asked != step.asked {
+			t.Errorf("step %d: the control reads %q after %d requests, want %q after %d", i, got, asked, step.reading, step.asked)
+		}
+	}
+}
+
 // readings are what follow-ups of that id read, with commas between.
 func readings(seen probes.Evidence, id string) string {
 	var all []string
