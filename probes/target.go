@@ -133,8 +133,8 @@ type Header struct {
 // Expect says what a good answer looks like.
 type Expect struct {
 	Status  []int    `config:"status" min:"100" max:"599" example:"200" doc:"The accepted statuses; any 2xx unless given."`
-	Body    string   `config:"body" format:"regexp" doc:"A regular expression (RE2) that the body must match."`
-	JSON    []Equals `config:"json" doc:"Values that the JSON body must hold."`
+	Body    string   `config:"body" format:"regexp" doc:"A regular expression (RE2) that the body must match; of a longer one, its first 64 KiB."`
+	JSON    []Equals `config:"json" doc:"Values that the JSON body, of at most 64 KiB, must hold."`
 	Finding []string `config:"finding" format:"finding" single:"true" example:"[resource-policy-silent, caller-anonymous]" doc:"A finding's id, or a list of them: this caller must be refused, and for no other reason than these. Causes that cannot be told apart are found together: list them all."`
 }
 

@@ -2,6 +2,7 @@ package invoke
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/http"
 	"slices"
@@ -342,5 +343,29 @@ func TestAborted(t *testing.T) {
 	time.AfterFunc(50*time.Millisecond, cancel)
 	if o := w.client(t).Call(ctx, w.lane, Request{}); o.Outcome != probes.Aborted {
 		t.Errorf("%s, %v", o.Outcome, o.Err)
+	}
+}
+
+// Of a long body the beginning is matched, and the error says so.
+func TestBodyBound(t *testing.T) {
+	e, err := newExpectation(&probes.Target{Settings: &probes.Settings{Expect: probes.Expect{Body: "end"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		before int
+		after  string
+		want   string
+	}{
+		{maxKept - 3, "end", "<nil>"},
+		{maxKept, "end", "the first 64 KiB of the body do not match expect.body (end)"},
+		{maxKept, "", "the body does not match expect.body (end)"},
+	} {
+		r := new(reply)
+		r.keep(make([]byte, tt.before))
+		r.keep([]byte(tt.after))
+		if got := fmt.Sprint(e.checkBody(r)); got != tt.want {
+			t.Errorf("%d bytes and %q: %s, want %s", tt.before, tt.after, got, tt.want)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package invoke
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -83,7 +84,7 @@ func (e *expectation) judge(a *Answer, r *reply) (probes.Outcome, error) {
 		a.Denial, a.Family, a.Causes, a.Certainty = d.id, d.family, slices.Clone(d.causes), max(d.certainty, probes.Possible)
 		return probes.Unexpected, fmt.Errorf("%s (answered by: %s)", a.short(), a.Who)
 	}
-	if err := e.checkBody(r.body); err != nil {
+	if err := e.checkBody(r); err != nil {
 		a.Causes, a.Certainty, a.Family = []string{"body-unexpected"}, probes.Certain, ""
 		a.Denial = ""
 		return probes.Unexpected, err
@@ -143,15 +144,19 @@ func (a *Answer) short() string {
 	return text
 }
 
-func (e *expectation) checkBody(body []byte) error {
-	if e.body != nil && !e.body.Match(body) {
-		return fmt.Errorf("the body does not match expect.body (%s)", e.Body)
+func (e *expectation) checkBody(r *reply) error {
+	if e.body != nil && !e.body.Match(r.body) {
+		what := "the body does"
+		if r.size > int64(len(r.body)) {
+			what = "the first 64 KiB of the body do"
+		}
+		return fmt.Errorf("%s not match expect.body (%s)", what, e.Body)
 	}
 	if len(e.JSON) == 0 {
 		return nil
 	}
 	var doc any
-	d := json.NewDecoder(strings.NewReader(string(body)))
+	d := json.NewDecoder(bytes.NewReader(r.body))
 	d.UseNumber()
 	if err := d.Decode(&doc); err != nil {
 		return errors.New("the body is no JSON document, or one of more than 64 KiB")
