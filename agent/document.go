@@ -142,7 +142,7 @@ func NewDocument(version string, at time.Time, rounds []Round) Document {
 		Summary: Summarize(rounds), Targets: make([]TargetDocument, 0, len(rounds)),
 	}
 	for _, r := range rounds {
-		d.Targets = append(d.Targets, targetDocument(r))
+		d.Targets = append(d.Targets, NewTargetDocument(r))
 	}
 	return d
 }
@@ -193,7 +193,8 @@ func First(rounds []Round) (Round, *probes.Finding) {
 	return of, first
 }
 
-func targetDocument(r Round) TargetDocument {
+// NewTargetDocument renders what a round says of its target.
+func NewTargetDocument(r Round) TargetDocument {
 	t := r.Evidence.Target
 	d := TargetDocument{
 		Name: t.Name, Kind: t.Kind, Verdict: r.Verdict, Sentence: r.Sentence(),

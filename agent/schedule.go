@@ -338,38 +338,53 @@ func (a *Agent) schedule(walks []*walk) {
 }
 
 // reschedule sets when the steps of a walk that has just been made fall due
-// again, and counts the runs it missed. What fell due while the walk was under
-// way has missed that moment, and its turn is now.
+// again. What fell due while the walk was under way has missed that moment, and
+// its turn is now.
 func (a *Agent) reschedule(s *stride, r *Round) {
 	w, now := s.walk, a.now()
-	failing, hurt := r.failing(), r.Failing > 0
-	wake, inForce := int64(never), time.Duration(never)
+	missed := a.missed(w, now)
+	failing := r.failing()
+	turned := failing != w.failing || (r.Failing > 0) != (w.round().Failing > 0)
+	wake := int64(never)
 	for i := range w.steps {
 		if w.steps[i].probe == nil {
 			continue
 		}
-		every := pace(w.target, &a.kinds[i], failing)
+		every := Pace(w.target, &a.kinds[i], failing)
 		switch st := &w.steps[i]; {
 		case s.ran.has(i) || st.due <= w.wake:
 			st.due = next(w.target, every, now)
 		case s.changed.below(i):
 			st.due = now // what it stands on changed beside it
-		case (failing != w.failing || hurt != w.hurt) && a.kinds[i].Every > 0:
+		case turned && a.kinds[i].Every > 0:
 			st.due = now // callers began or ceased to fail: a slow kind may see why
 		default:
 			st.due = min(st.due, next(w.target, every, now))
 		}
 		wake = min(wake, max(w.steps[i].due, now))
-		inForce = min(inForce, pace(w.target, &a.kinds[i], w.failing))
 	}
-	missed := uint64(max(0, now-w.wake) / int64(inForce))
-	w.wake, w.failing, w.hurt = wake, failing, hurt
+	w.wake, w.failing = wake, failing
 	if wake < never {
 		w.wake = (wake + int64(grid) - 1) / int64(grid) * int64(grid)
 	}
 	a.mu.Lock()
 	a.counts.missed += missed
 	a.mu.Unlock()
+}
+
+// missed is how many runs a walk that has just been made let pass, at the pace
+// that was in force.
+func (a *Agent) missed(w *walk, now int64) uint64 {
+	if now-w.wake < int64(grid) {
+		return 0 // no pace is faster
+	}
+	fastest := time.Duration(never)
+	for i := range w.steps {
+		if w.steps[i].probe != nil {
+			fastest = min(fastest, Pace(w.target, &a.kinds[i], w.failing))
+		}
+	}
+	return uint64((now - w.wake) / int64(fastest))
 }
 
 // failing reports whether callers fail. Warnings alone are no reason to probe
@@ -386,9 +401,9 @@ func base(t *probes.Target) time.Duration {
 	return max(t.Interval(), grid)
 }
 
-// pace is how often a kind runs for a target: as configured for the kind, or
+// Pace is how often a kind runs for a target: as configured for the kind, or
 // as the kind asks for but no more often than the target, or as the target.
-func pace(t *probes.Target, k *probes.Kind, failing bool) time.Duration {
+func Pace(t *probes.Target, k *probes.Kind, failing bool) time.Duration {
 	switch {
 	case t.Pace[k.Name] > 0:
 		return max(t.Pace[k.Name], grid)

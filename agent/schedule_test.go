@@ -367,26 +367,34 @@ func TestWhileFailing(t *testing.T) {
 	})
 }
 
+// stalled is how what hangs for half a minute in the second one ends.
+func (c *clock) stalled() probes.Outcome {
+	if at := time.Since(c.start); at > 65*time.Second && at < 95*time.Second {
+		return probes.Timeout
+	}
+	return probes.OK
+}
+
+// whileTLSStalls runs an agent whose handshakes hang for a while, and a trace
+// that is rarely due by itself.
+func whileTLSStalls(t *testing.T, c *clock, trace probes.Kind) *Agent {
+	trace.Every = time.Hour
+	a := newAgent(t, []probes.Kind{
+		opens(ends(probes.OK), lanes(1)),
+		kind("connect", probes.PerLane, ends(probes.OK)),
+		trace,
+		kind("handshake", probes.PerLane, c.ticks("handshake", c.stalled)),
+	}, target("orders"))
+	run(t, a, 200*time.Second)
+	return a
+}
+
 // A kind with a slow pace of its own looks at once when callers begin or cease
 // to fail, even on a layer above it: a trace may see why handshakes time out.
 func TestSlowKindsLookWhenCallersBeginToFail(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newClock()
-		stalled := func() probes.Outcome {
-			if at := time.Since(c.start); at > 65*time.Second && at < 95*time.Second {
-				return probes.Timeout
-			}
-			return probes.OK
-		}
-		trace := kind("trace", probes.PerTarget, c.ticks("trace", well))
-		trace.Every = time.Hour
-		a := newAgent(t, []probes.Kind{
-			opens(ends(probes.OK), lanes(1)),
-			kind("connect", probes.PerLane, ends(probes.OK)),
-			trace,
-			kind("handshake", probes.PerLane, c.ticks("handshake", stalled)),
-		}, target("orders"))
-		run(t, a, 200*time.Second)
+		whileTLSStalls(t, c, kind("trace", probes.PerTarget, c.ticks("trace", well)))
 		if n := len(c.at["trace"]); n != 3 { // the first walk, the failure, the recovery
 			t.Errorf("trace ran %d times, at %v", n, c.at["trace"])
 		}
@@ -398,22 +406,9 @@ func TestSlowKindsLookWhenCallersBeginToFail(t *testing.T) {
 func TestSlowKindsLookAgainAtWhatTheyFound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newClock()
-		stalled := func() probes.Outcome {
-			if at := time.Since(c.start); at > 65*time.Second && at < 95*time.Second {
-				return probes.Timeout
-			}
-			return probes.OK
-		}
-		trace := kind("trace", probes.PerTarget, c.ticks("trace", stalled))
-		trace.Every = time.Hour
+		trace := kind("trace", probes.PerTarget, c.ticks("trace", c.stalled))
 		trace.Rules = []*probes.Rule{rule("black-hole", "trace", probes.Error)}
-		a := newAgent(t, []probes.Kind{
-			opens(ends(probes.OK), lanes(1)),
-			kind("connect", probes.PerLane, ends(probes.OK)),
-			trace,
-			kind("handshake", probes.PerLane, c.ticks("handshake", stalled)),
-		}, target("orders"))
-		run(t, a, 200*time.Second)
+		a := whileTLSStalls(t, c, trace)
 		if r, _ := a.StatusOf("orders"); verdictAndFindings(r) != "reachable:" {
 			t.Errorf("%s; trace ran at %v", verdictAndFindings(r), c.at["trace"])
 		}

@@ -31,7 +31,7 @@ type walk struct {
 	wake   int64 // when its next step falls due
 	gone   bool  // taken out of the configuration
 
-	failing, hurt bool // after the latest walk: by its findings, or for callers
+	failing bool // after the latest walk
 }
 
 // A step is a kind bound to a target, and when it falls due. Times are those

@@ -87,7 +87,7 @@ func turn(kinds []probes.Kind, t *probes.Target) time.Duration {
 	soonest := time.Duration(math.MaxInt64)
 	for i := range kinds {
 		if k := &kinds[i]; t.Runs(k.Name) {
-			soonest = min(soonest, cmp.Or(t.Pace[k.Name], max(k.Every, t.Interval(), t.WhileFailing)))
+			soonest = min(soonest, max(agent.Pace(t, k, false), agent.Pace(t, k, true)))
 		}
 	}
 	return soonest

@@ -230,16 +230,19 @@ func (s server) status(w http.ResponseWriter, r *http.Request) {
 	}
 	out, end := startJSON(w, r, http.StatusOK)
 	defer end()
-	io.WriteString(out, strings.TrimSuffix(jsonOf(head), noTargets))
-	for i := range rounds {
-		t := s.agent.Document(rounds[i : i+1]).Targets[0]
+	var opening strings.Builder
+	encoder(&opening).Encode(head)
+	io.WriteString(out, strings.TrimSuffix(opening.String(), noTargets))
+	targets := encoder(out)
+	for i, round := range rounds {
+		t := agent.NewTargetDocument(round)
 		if query.Has("brief") {
 			shorten(&t)
 		}
 		if i > 0 {
 			io.WriteString(out, ",")
 		}
-		if _, err := io.WriteString(out, jsonOf(t)); err != nil {
+		if targets.Encode(t) != nil {
 			return // the client is gone
 		}
 	}
@@ -266,7 +269,7 @@ func plain(w http.ResponseWriter, code int, text string) {
 func serveJSON(w http.ResponseWriter, r *http.Request, code int, v any) {
 	out, end := startJSON(w, r, code)
 	defer end()
-	io.WriteString(out, jsonOf(v))
+	encoder(out).Encode(v) // fails only if the client is gone
 }
 
 // startJSON begins an answer in JSON, which goes to out until end is called.
@@ -283,13 +286,10 @@ func startJSON(w http.ResponseWriter, r *http.Request, code int) (out io.Writer,
 	return z, z.Close
 }
 
-// jsonOf is a document's or a target's JSON, which both can be rendered in.
-func jsonOf(v any) string {
-	var b strings.Builder
-	e := json.NewEncoder(&b)
+func encoder(w io.Writer) *json.Encoder {
+	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)
-	e.Encode(v)
-	return b.String()
+	return e
 }
 
 func acceptsGzip(r *http.Request) bool {
