@@ -39,8 +39,7 @@ type Agent struct {
 	bind    []probes.Constructor // by kind
 	lanes   int                  // the kind that opens lanes
 	judge   judge
-	rules   []*probes.Rule
-	own     int // how many of the rules, at their end, are the agent's own
+	own     []*probes.Rule // see ownRules
 	log     *slog.Logger
 	limit   int
 	version string
@@ -85,7 +84,6 @@ func New(targets []*probes.Target, kinds []probes.Kind, sys probes.System, o Opt
 	a := &Agent{
 		kinds:   kinds,
 		judge:   newJudge(kinds),
-		rules:   Rules(kinds),
 		log:     cmp.Or(o.Log, slog.New(slog.DiscardHandler)),
 		limit:   cmp.Or(max(o.Concurrency, 0), defaultConcurrency),
 		version: cmp.Or(o.Version, "unknown"),
@@ -95,7 +93,7 @@ func New(targets []*probes.Target, kinds []probes.Kind, sys probes.System, o Opt
 		pings:   make(chan struct{}),
 	}
 	a.pulse.now = a.now
-	a.own = len(ownRules(a.judge))
+	a.own = ownRules(a.judge)
 	a.lanes = slices.IndexFunc(kinds, func(k probes.Kind) bool { return k.Lanes != nil })
 	if len(kinds) > maxKinds {
 		return nil, fmt.Errorf("%d kinds of probe are more than %d", len(kinds), maxKinds)
@@ -110,9 +108,6 @@ func New(targets []*probes.Target, kinds []probes.Kind, sys probes.System, o Opt
 	a.walks = walks
 	return a, nil
 }
-
-// Rules returns the rules of the agent's kinds and its own.
-func (a *Agent) Rules() []*probes.Rule { return a.rules }
 
 // Reload replaces the targets, also while the agent runs. A target that did
 // not change keeps its schedule and what is known of it, and is not disturbed

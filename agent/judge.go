@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"slices"
 
 	"vpcprobe/probes"
@@ -160,19 +161,30 @@ func (j judge) allWell(r *Round) bool {
 // diagnose applies all rules to the evidence, and the agent's own to what they
 // leave open, unless the walk was interrupted and the evidence has gaps.
 func (a *Agent) diagnose(seen probes.Evidence, interrupted bool) []probes.Finding {
-	own := len(a.rules) - a.own
-	found := a.apply(a.rules[:own], seen)
+	found := a.rules(seen)
 	a.contain("refining the findings", func() { found = probes.Refine(a.kinds, seen, found) })
 	blamed := a.judge.blamed(seen)
 	if want := seen.Target.Expect.Finding; len(want) > 0 {
-		missing := a.apply(a.rules[own:own+1], seen)
+		missing := a.apply(a.own[:1], seen)
 		if len(missing) == 0 && len(blamed) > 0 { // files alone refuse nobody
 			expect(found, want)
 		}
 		found = append(found, missing...)
 	}
 	if !interrupted && !explained(found, blamed) {
-		found = append(found, a.apply(a.rules[own+1:], seen)...)
+		found = append(found, a.apply(a.own[1:], seen)...)
+	}
+	return found
+}
+
+// rules applies those of the kinds, lowest layer first. Of the kinds that a
+// target does not run, it applies none.
+func (a *Agent) rules(seen probes.Evidence) (found []probes.Finding) {
+	for i := range a.kinds {
+		k := &a.kinds[i]
+		if len(seen.Of(cmp.Or(k.Reads, k.Name))) > 0 {
+			found = append(found, a.apply(k.Rules, seen)...)
+		}
 	}
 	return found
 }

@@ -209,7 +209,7 @@ func (a *Agent) work(ctx context.Context, w *walk) {
 		r := s.walkAll()
 		a.reschedule(s, &r)
 		if ctx.Err() == nil {
-			a.record(w, Update{&r, slices.Concat(s.obs...)})
+			a.record(w, Update{&r, joined(s.obs)})
 		}
 		if w = a.finish(w); w == nil {
 			w = a.another(ctx)

@@ -254,12 +254,20 @@ func (t *tally) add(n, lane int, obs []probes.Observation) bool {
 	return t.left[n] == 0
 }
 
-// joined makes one list of those of all lanes, without a copy if there is one.
-func joined(obs [][]probes.Observation) []probes.Observation {
-	if len(obs) == 1 {
-		return obs[0]
+// joined makes one list of several, without a copy if there is but one.
+func joined(lists [][]probes.Observation) []probes.Observation {
+	for i, l := range lists {
+		if len(l) == 0 {
+			continue
+		}
+		for _, m := range lists[i+1:] {
+			if len(m) > 0 {
+				return slices.Concat(lists...)
+			}
+		}
+		return l
 	}
-	return slices.Concat(obs...)
+	return nil
 }
 
 // walkLane runs a group of kinds on one lane. Of the other lanes each step
@@ -271,7 +279,9 @@ func (s *stride) walkLane(group []int, seen probes.Evidence, t *tally, l int, la
 	for n, i := range group {
 		line.More = n+1 < len(group)
 		obs := s.probe(i, seen, line)
-		seen = seen.With(s.kinds[i].Name, obs)
+		if line.More {
+			seen = seen.With(s.kinds[i].Name, obs)
+		}
 		if t.add(n, l, obs) {
 			s.settle(i, true, joined(t.obs[n]))
 		}
@@ -325,10 +335,8 @@ func (s *stride) bound(kind *probes.Kind) time.Duration {
 
 var errNoOutcome = errors.New("the probe gave no outcome; please report this")
 
-// complete fills in what probes leave to the agent. It changes a copy: a probe
-// may return the same observations again.
+// complete fills in what probes leave to the agent.
 func complete(kind string, obs []probes.Observation, line *probes.Line, start time.Time) []probes.Observation {
-	obs = slices.Clone(obs)
 	for i := range obs {
 		o := &obs[i]
 		o.Kind = kind
@@ -418,6 +426,9 @@ func (s *stride) view(i int) probes.Evidence {
 func alike[T any](a, b []T, equal func(T, T) bool) bool {
 	if len(a) != len(b) {
 		return false
+	}
+	for len(a) > 0 && equal(a[0], b[0]) { // mostly they are in the same
+		a, b = a[1:], b[1:]
 	}
 	left := slices.Clone(b)
 	for _, x := range a {

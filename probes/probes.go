@@ -23,8 +23,9 @@ import (
 // Probe never fails: a refused connection is an observation, not an error. It
 // returns by the context's deadline. What the lower layers have learned is in
 // seen. A probe of scope [PerLane] gets the line of the lane it walks; for one
-// of scope [PerTarget], line is nil. The agent never calls one Probe from two
-// goroutines at once, except a PerLane probe for different lanes.
+// of scope [PerTarget], line is nil. What it returns is the agent's from then
+// on. The agent never calls one Probe from two goroutines at once, except a
+// PerLane probe for different lanes.
 type Probe interface {
 	Probe(ctx context.Context, seen Evidence, line *Line) []Observation
 }
@@ -54,6 +55,7 @@ type Kind struct {
 	Punctual bool          // its probes keep to the context's deadline by themselves, see [Within]
 	Metrics  []*Metric     // the numbers its observations may carry
 	Rules    []*Rule       // the root causes whose highest evidence is of this kind
+	Reads    string        // the kind without whose observations the Rules have nothing to say; this kind unless given
 
 	// Lanes says which lanes the evidence opens. Exactly one kind has it.
 	Lanes func(Evidence) []Lane

@@ -65,9 +65,9 @@ type Detail struct {
 	Kernel bool          `json:"kernel"`
 
 	Local   netip.AddrPort `json:"local,omitzero"`
-	MSS     int            `json:"mss,omitempty"`     // bytes of a segment that may be sent
-	PMTU    int            `json:"pmtu,omitempty"`    // bytes of a packet, as far as the kernel knows
-	Retried int            `json:"retried,omitempty"` // SYNs that had to be sent again
+	MSS     uint32         `json:"mss,omitempty"`     // bytes of a segment that may be sent
+	PMTU    uint32         `json:"pmtu,omitempty"`    // bytes of a packet, as far as the kernel knows
+	Retried uint32         `json:"retried,omitempty"` // SYNs that had to be sent again
 }
 
 // String is the connection in a line; its round trip is the time that the

@@ -35,6 +35,7 @@ var Kind = probes.Kind{
 	Per:     probes.PerTarget,
 	Metrics: []*probes.Metric{requests},
 	Rules:   Rules,
+	Reads:   "invoke", // an answer may name its cause, and then nothing is asked
 	New:     New(invoke.Version()),
 }
 
@@ -87,7 +88,7 @@ func (p *probe) Probe(ctx context.Context, seen probes.Evidence, _ *probes.Line)
 	case episode != p.episode:
 		p.wait = minWait
 	case p.again.IsZero() || time.Now().Before(p.again):
-		return p.learned
+		return slices.Clone(p.learned)
 	default:
 		p.wait = min(2*p.wait, maxWait)
 	}

@@ -65,6 +65,12 @@ var (
 	uncompared = new(Comparison)
 )
 
+// straight reports whether there is nothing to tell.
+func (c *Course) straight() bool {
+	return len(c.Chain)+len(c.Failed)+len(c.Tried)+len(c.Rotated)+len(c.Behind)+c.Resent == 0 &&
+		c.Asked+c.Only == "" && !c.Truncated
+}
+
 // failed reports whether the questions for addresses of one family failed, A or
 // AAAA, while the other was answered.
 func (c *Course) failed(qtype uint16) bool {

@@ -143,13 +143,26 @@ type client struct {
 	buffers sync.Pool // of *[maxDatagram]byte
 }
 
-// buffer returns a buffer for one datagram, and what takes it back.
-func (c *client) buffer() (buf *[maxDatagram]byte, release func()) {
-	buf, ok := c.buffers.Get().(*[maxDatagram]byte)
-	if !ok {
-		buf = new([maxDatagram]byte)
+// buffer returns a buffer for one datagram, which belongs into buffers again.
+func (c *client) buffer() *[maxDatagram]byte {
+	if buf, ok := c.buffers.Get().(*[maxDatagram]byte); ok {
+		return buf
 	}
-	return buf, func() { c.buffers.Put(buf) }
+	return new([maxDatagram]byte)
+}
+
+// socket returns a fresh socket for questions to a server. To make one takes no
+// waiting, so where nothing stands between, ctx is not asked: that, and to parse
+// the address again, was a sixth of a lookup's garbage.
+func (c *client) socket(ctx context.Context, server netip.AddrPort) (net.Conn, error) {
+	if _, ok := c.net.(*net.Dialer); !ok {
+		return c.net.DialContext(ctx, "udp", server.String())
+	}
+	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(server))
+	if err != nil {
+		return nil, err
+	}
+	return conn, nil
 }
 
 // A flight is a question that is under way over UDP.
@@ -175,7 +188,7 @@ func overUDP(ctx context.Context, questions []*question) {
 	defer from.crowd.enter(ctx, questions[0].server)()
 	flights := make([]flight, 0, len(questions))
 	for _, q := range questions {
-		conn, err := from.net.DialContext(ctx, "udp", q.server.String())
+		conn, err := from.socket(ctx, q.server)
 		if isTimeout(err) {
 			err = errNotAsked // to make a socket takes no reply
 		}
@@ -191,8 +204,8 @@ func overUDP(ctx context.Context, questions []*question) {
 			f.conn.SetReadDeadline(time.Unix(1, 0))
 		}
 	})()
-	buf, release := from.buffer()
-	defer release()
+	buf := from.buffer()
+	defer from.buffers.Put(buf)
 	first, last := resendAt(ctx)
 	for _, f := range flights {
 		f.send(first)

@@ -13,7 +13,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"reflect"
 	"slices"
 	"sync"
 
@@ -121,19 +120,16 @@ func forms(t *probes.Target) []probes.Form {
 }
 
 // Probe implements [probes.Probe].
-func (p *probe) Probe(ctx context.Context, _ probes.Evidence, _ *probes.Line) []probes.Observation {
-	ctx = probes.Within(ctx, p.target.StepTimeout())
+func (p *probe) Probe(bounded context.Context, _ probes.Evidence, _ *probes.Line) []probes.Observation {
+	ctx := probes.Within(bounded, p.target.StepTimeout())
 	forms, resolvers := forms(p.target), resolvers(p.target)
 	local := readLocal(*p.sys, resolvers, forms)
 	obs := make([]probes.Observation, len(forms)*len(resolvers))
-	one := func(i int) {
-		obs[i] = p.resolve(ctx, local, forms[i/len(resolvers)], resolvers[i%len(resolvers)])
-	}
 	var wg sync.WaitGroup
-	for i := range obs[1:] {
-		wg.Go(func() { one(i + 1) })
+	for i := 1; i < len(obs); i++ {
+		wg.Go(func() { obs[i] = p.resolve(ctx, local, forms[i/len(resolvers)], resolvers[i%len(resolvers)]) })
 	}
-	one(0) // most targets have no other, and a goroutine costs more than it seems
+	obs[0] = p.resolve(ctx, local, forms[0], resolvers[0]) // most targets have no other, and a goroutine costs more than it seems
 	wg.Wait()
 	p.askAgain(ctx, local, obs)
 
@@ -162,7 +158,8 @@ func (p *probe) resolve(ctx context.Context, local local, form probes.Form, reso
 		l.conf, l.hosts = local.conf, used(p.target, local.hosts.of(form.Name))
 	}
 	found := l.run(ctx)
-	if course := found.course; !reflect.ValueOf(course).IsZero() {
+	if !found.course.straight() {
+		course := found.course
 		found.detail.Course = &course
 	}
 	if found.detail.Server == resolver {
