@@ -213,7 +213,7 @@ func NewTargetDocument(r Round) TargetDocument {
 		d.Findings = append(d.Findings, findingDocument(f, all))
 	}
 	for _, l := range r.Evidence.Lanes {
-		d.Lanes = append(d.Lanes, LaneDocument{l.Via, l.ServerName, l.Host, address(l.Addr), l.Answered})
+		d.Lanes = append(d.Lanes, LaneDocument{l.Via, l.ServerName, l.ServerName, address(l.Addr), l.Answered})
 	}
 	return d
 }

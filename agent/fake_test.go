@@ -49,7 +49,7 @@ func ends(o probes.Outcome) fake {
 // lane is the private DNS name at the nth address.
 func lane(n byte) probes.Lane {
 	return probes.Lane{
-		Via: probes.ViaPrivateDNS, ServerName: "api.test", Host: "api.test", Answered: true,
+		Via: probes.ViaPrivateDNS, ServerName: "api.test", Answered: true,
 		Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, n}), 443),
 	}
 }

@@ -119,8 +119,7 @@ type Translator interface {
 // request would take.
 type Lane struct {
 	Via        Via            // the name form
-	ServerName string         // the name in the TLS client hello (SNI)
-	Host       string         // the HTTP Host header
+	ServerName string         // the name in the TLS client hello (SNI) and in the HTTP Host header
 	Addr       netip.AddrPort // where to connect
 
 	// Answered says that a resolver gave Addr for this name. A lane without

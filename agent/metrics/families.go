@@ -85,7 +85,7 @@ func declared(m *probes.Metric, kind string) *family {
 		f.ofTarget = func(s *state, out *samples) {
 			for i := range s.counters {
 				if c := &s.counters[i]; c.metric == m {
-					out.counter(s.target, c)
+					out.counter(s.target.Name, c)
 				}
 			}
 		}
@@ -97,7 +97,7 @@ func declared(m *probes.Metric, kind string) *family {
 			for i := range obs {
 				for j := range obs[i].Values {
 					if v := &obs[i].Values[j]; v.Metric == m {
-						out.reading(s.target, &obs[i], v)
+						out.reading(s.target.Name, &obs[i], v)
 					}
 				}
 			}
@@ -118,7 +118,7 @@ func (m *Metrics) walkFamilies() []*family {
 		help: "The verdict of the target's latest walk: reachable, degraded, unreachable or unknown. The value is always 1; there is one series per target.",
 		ofTarget: func(s *state, out *samples) {
 			if s.latest.Verdict != "" {
-				out.add(1, s.target, string(s.latest.Verdict))
+				out.add(1, s.target.Name, string(s.latest.Verdict))
 			}
 		},
 	}, {
@@ -127,22 +127,22 @@ func (m *Metrics) walkFamilies() []*family {
 		ofTarget: func(s *state, out *samples) {
 			for i, n := range s.walks {
 				if n > 0 {
-					out.add(float64(n), s.target, string(agent.Verdicts[i]))
+					out.add(float64(n), s.target.Name, string(agent.Verdicts[i]))
 				}
 			}
 		},
 	}, {
 		name: prefix + "walk_duration_seconds", typ: histogram, labels: []string{"target"},
 		help:     "How long walks of the target took from the first to the last step, in seconds.",
-		ofTarget: func(s *state, out *samples) { out.histogram(s.took[:], s.sum, s.target) },
+		ofTarget: func(s *state, out *samples) { out.histogram(s.took[:], s.sum, s.target.Name) },
 	}, {
 		name: prefix + "last_run_timestamp_seconds", labels: []string{"target"},
 		help:     "When the latest walk of the target ended, in Unix time.",
-		ofTarget: func(s *state, out *samples) { out.milliseconds(s.lastRun(), s.target) },
+		ofTarget: func(s *state, out *samples) { out.milliseconds(s.lastRun(), s.target.Name) },
 	}, {
 		name: prefix + "last_success_timestamp_seconds", labels: []string{"target"},
 		help:     "When the target was last found reachable, in Unix time. Absent if it never was.",
-		ofTarget: func(s *state, out *samples) { out.milliseconds(s.lastSuccess, s.target) },
+		ofTarget: func(s *state, out *samples) { out.milliseconds(s.lastSuccess, s.target.Name) },
 	}}
 }
 
@@ -154,7 +154,7 @@ func (m *Metrics) probeFamilies() []*family {
 		ofTarget: func(s *state, out *samples) {
 			for _, k := range s.kinds {
 				if k.known {
-					out.add(float64(failure-k.latest), s.target, m.kinds[k.kind].Name)
+					out.add(float64(failure-k.latest), s.target.Name, m.kinds[k.kind].Name)
 				}
 			}
 		},
@@ -165,7 +165,7 @@ func (m *Metrics) probeFamilies() []*family {
 			for _, k := range s.kinds {
 				for r, n := range k.results {
 					if n > 0 {
-						out.add(float64(n), s.target, m.kinds[k.kind].Name, resultNames[r])
+						out.add(float64(n), s.target.Name, m.kinds[k.kind].Name, resultNames[r])
 					}
 				}
 			}
@@ -174,8 +174,8 @@ func (m *Metrics) probeFamilies() []*family {
 		name: prefix + "failures_total", typ: counterType, labels: []string{"target", "kind", "reason"},
 		help: "Observations that failed, by kind of probe and outcome. A reason appears at its first occurrence.",
 		ofTarget: func(s *state, out *samples) {
-			for _, f := range s.failures {
-				out.add(float64(f.n), s.target, f.kind, string(f.reason))
+			for _, f := range s.past().failures {
+				out.add(float64(f.n), s.target.Name, f.kind, string(f.reason))
 			}
 		},
 	}, {
@@ -193,11 +193,11 @@ func (m *Metrics) findingFamilies() []*family {
 		ofTarget: func(s *state, out *samples) {
 			for _, f := range s.latest.Findings {
 				if !f.Expected {
-					out.add(float64(f.Certainty), s.target, f.Rule.ID, f.Rule.Severity.String())
+					out.add(float64(f.Certainty), s.target.Name, f.Rule.ID, f.Rule.Severity.String())
 				}
 			}
-			for _, c := range s.cleared {
-				out.add(0, s.target, c.rule.ID, c.rule.Severity.String())
+			for _, c := range s.past().cleared {
+				out.add(0, s.target.Name, c.rule.ID, c.rule.Severity.String())
 			}
 		},
 	}}
@@ -219,7 +219,7 @@ func (m *Metrics) phaseSeconds(s *state, out *samples) {
 				address = addressText(o.Addr)
 			}
 			for _, p := range o.Phases {
-				out.most(p.Took.Seconds(), s.target, string(o.Via), address, p.Name)
+				out.most(p.Took.Seconds(), s.target.Name, string(o.Via), address, p.Name)
 			}
 		}
 	}

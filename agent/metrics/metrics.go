@@ -137,7 +137,7 @@ func (m *Metrics) all() []*state {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.sorted == nil {
-		m.sorted = slices.SortedFunc(maps.Values(m.states), func(a, b *state) int { return cmp.Compare(a.target, b.target) })
+		m.sorted = slices.SortedFunc(maps.Values(m.states), func(a, b *state) int { return cmp.Compare(a.target.Name, b.target.Name) })
 	}
 	return m.sorted
 }

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"time"
@@ -45,29 +46,39 @@ func resultOf(o probes.Outcome) result {
 // A state is what is kept of one target. There may be tens of thousands, so it
 // is small: numbers that no agent lives long enough to overflow have 32 bits.
 type state struct {
-	target string
+	target *probes.Target
 
 	latest      *agent.Round // the agent's own, which is not a copy more
 	lastSuccess int64        // Unix time in milliseconds, 0 if the target was never reachable
 	kinds       []kindState
-	failures    []failures
 	walks       [4]uint32                // by the order of agent.Verdicts
 	took        [len(buckets) + 1]uint32 // walks by bucket, not cumulative
 	sum         float64
 	counters    []counter
-	cleared     []cleared
+	trouble     *trouble // nil if there was none
 }
+
+// A trouble is what went wrong in the past.
+type trouble struct {
+	failures []failures
+	cleared  []cleared
+}
+
+// none is what is read where there is no trouble. Nobody writes to it.
+var none = new(trouble)
+
+func (s *state) past() *trouble { return cmp.Or(s.trouble, none) }
 
 // A kindState counts the probes of one kind that the target runs.
 type kindState struct {
-	results [results]uint64
-	kind    uint8 // by its position
+	results [results]uint32 // of ten observations a second they wrap after 13 years, which Prometheus takes for a restart
+	kind    uint8           // by its position
 	latest  result
 	known   bool // latest holds
 }
 
 func newState(t *probes.Target, kinds []probes.Kind) *state {
-	s := &state{target: t.Name, latest: new(agent.Round)}
+	s := &state{target: t, latest: new(agent.Round)}
 	runs := 0
 	for i := range kinds {
 		if t.Runs(kinds[i].Name) {
@@ -156,13 +167,22 @@ func (s *state) count(k *kindState, o *probes.Observation) {
 }
 
 func (s *state) failed(o *probes.Observation) {
-	for i := range s.failures {
-		if f := &s.failures[i]; f.kind == o.Kind && f.reason == o.Outcome {
+	t := s.troubled()
+	for i := range t.failures {
+		if f := &t.failures[i]; f.kind == o.Kind && f.reason == o.Outcome {
 			f.n++
 			return
 		}
 	}
-	s.failures = append(s.failures, failures{o.Kind, o.Outcome, 1})
+	t.failures = append(t.failures, failures{o.Kind, o.Outcome, 1})
+}
+
+// troubled returns the trouble for writing.
+func (s *state) troubled() *trouble {
+	if s.trouble == nil {
+		s.trouble = new(trouble)
+	}
+	return s.trouble
 }
 
 func (s *state) sumUp(o *probes.Observation, v *probes.Value) {
@@ -219,13 +239,16 @@ func latest(seen probes.Evidence, kind string) (result, bool) {
 // clear notes which findings the round no longer has, and drops those that
 // cleared long ago.
 func (s *state) clear(r *agent.Round) {
-	now := time.Now()
+	if len(s.latest.Findings)+len(s.past().cleared) == 0 {
+		return
+	}
+	t, now := s.troubled(), time.Now()
 	for _, f := range s.latest.Findings {
-		if !f.Expected && !slices.ContainsFunc(s.cleared, func(c cleared) bool { return c.rule.ID == f.Rule.ID }) {
-			s.cleared = append(s.cleared, cleared{f.Rule, now})
+		if !f.Expected && !slices.ContainsFunc(t.cleared, func(c cleared) bool { return c.rule.ID == f.Rule.ID }) {
+			t.cleared = append(t.cleared, cleared{f.Rule, now})
 		}
 	}
-	s.cleared = slices.DeleteFunc(s.cleared, func(c cleared) bool {
+	t.cleared = slices.DeleteFunc(t.cleared, func(c cleared) bool {
 		active := slices.ContainsFunc(r.Findings, func(f probes.Finding) bool { return !f.Expected && f.Rule.ID == c.rule.ID })
 		return active || now.Sub(c.at) > remembered
 	})

@@ -12,6 +12,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"vpcprobe/probes"
@@ -118,7 +119,7 @@ func Dial(ctx context.Context, network probes.Network, lane probes.Lane) (net.Co
 	o.Detail = d
 	o.Phases = []probes.Phase{{Name: probes.PhaseConnect, Took: d.RTT}}
 	if d.Kernel {
-		o.Values = append(o.Values, probes.Delay.Is((took - d.RTT).Seconds()))
+		o.Values = append(make([]probes.Value, 0, 3), probes.Delay.Is((took - d.RTT).Seconds())) // with room for those of read
 	}
 	return conn, o
 }
@@ -159,29 +160,21 @@ func (p *probe) Probe(ctx context.Context, seen probes.Evidence, line *probes.Li
 	if foreignFamily(seen, line.Lane, o) && !p.speaks(line.Addr.Addr().Is4()) {
 		o.Outcome = probes.Skipped
 	}
-	o.Values = append(o.Values, readings(seen, line.Lane, o)...)
+	read(seen, line.Lane, &o)
 	return []probes.Observation{o}
 }
 
-// readings returns the numbers of an address. Lanes that share one would
-// contradict each other, so only the first of them speaks.
-func readings(seen probes.Evidence, lane probes.Lane, o probes.Observation) []probes.Value {
-	for _, l := range seen.Lanes {
-		if l.Addr == lane.Addr {
-			if l.Via != lane.Via {
-				return nil
-			}
-			break
-		}
+// read adds the numbers of an address. Lanes that share one would contradict
+// each other, so only the first of them speaks.
+func read(seen probes.Evidence, lane probes.Lane, o *probes.Observation) {
+	first := slices.IndexFunc(seen.Lanes, func(l probes.Lane) bool { return l.Addr == lane.Addr })
+	if first >= 0 && seen.Lanes[first].Via != lane.Via || o.Outcome != probes.OK && !o.Outcome.Blames() {
+		return
 	}
-	if o.Outcome != probes.OK && !o.Outcome.Blames() {
-		return nil
+	o.Values = append(o.Values, up.If(o.Outcome == probes.OK))
+	if d := Of(*o); d != nil {
+		o.Values = append(o.Values, connectTime.Is(d.RTT.Seconds()))
 	}
-	values := []probes.Value{up.If(o.Outcome == probes.OK)}
-	if d := Of(o); d != nil {
-		values = append(values, connectTime.Is(d.RTT.Seconds()))
-	}
-	return values
 }
 
 // patience is when to stop waiting for what the peer may do next.

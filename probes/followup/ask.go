@@ -34,7 +34,7 @@ type inquiry struct {
 // answers to go by.
 func (p *probe) ask(ctx context.Context, seen probes.Evidence, subject probes.Observation) (learned []probes.Observation, settled bool) {
 	q := &inquiry{probe: p, ctx: ctx, target: p.client.Target(), seen: seen, subject: subject, about: invoke.Of(subject)}
-	q.lane = probes.Lane{Via: subject.Via, ServerName: subject.Name, Host: subject.Name, Addr: subject.Addr}
+	q.lane = probes.Lane{Via: subject.Via, ServerName: subject.Name, Addr: subject.Addr}
 	if lane, ok := seen.Lane(subject); ok {
 		q.lane = lane
 	}
@@ -90,7 +90,7 @@ func (q *inquiry) call(client *invoke.Client, lane probes.Lane, r invoke.Request
 	pause(q.ctx)
 	q.sent++
 	o := client.Call(q.ctx, lane, r)
-	o.Name = lane.Host
+	o.Name = lane.ServerName
 	o.Values = []probes.Value{requests.Is(1)}
 	return o
 }
@@ -216,7 +216,7 @@ func (q *inquiry) names() {
 		return
 	}
 	at := func(via probes.Via) probes.Lane {
-		return probes.Lane{Via: via, ServerName: t.NameOf(via), Host: t.NameOf(via), Addr: q.lane.Addr}
+		return probes.Lane{Via: via, ServerName: t.NameOf(via), Addr: q.lane.Addr}
 	}
 	if t.Endpoint.DNSName != "" && !q.walked(probes.ViaEndpoint) {
 		q.one("P3", "by the endpoint's own name, with x-apigw-api-id", at(probes.ViaEndpoint), q.absent())

@@ -98,7 +98,7 @@ func (p *place) walkTo(ctx context.Context, addr netip.AddrPort, more bool) (pro
 }
 
 func lane(addr netip.AddrPort) probes.Lane {
-	return probes.Lane{Via: probes.ViaDomain, ServerName: domain, Host: domain, Addr: addr, Answered: true}
+	return probes.Lane{Via: probes.ViaDomain, ServerName: domain, Addr: addr, Answered: true}
 }
 
 func (p *place) seen(obs ...probes.Observation) probes.Evidence {

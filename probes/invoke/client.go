@@ -114,9 +114,9 @@ func (c *Client) Open(ctx context.Context, lane probes.Lane, v handshake.Variant
 
 // unopened turns the observation of a lower layer that failed into one of ours.
 func (c *Client) unopened(lane probes.Lane, o probes.Observation) probes.Observation {
-	o.Kind, o.Name, o.Via, o.Addr = "", lane.Host, lane.Via, lane.Addr
+	o.Kind, o.Name, o.Via, o.Addr = "", lane.ServerName, lane.Via, lane.Addr
 	o.Values = nil
-	o.Detail = &Answer{Host: lane.Host}
+	o.Detail = &Answer{Host: lane.ServerName}
 	if o.Outcome == probes.OK {
 		o.Outcome = probes.Fault
 	}
@@ -137,7 +137,7 @@ func (c *Client) Call(ctx context.Context, lane probes.Lane, r Request) probes.O
 // answer. asked says whether the server asked for a client certificate: under
 // TLS 1.3 its verdict on that arrives with the first read only.
 func (c *Client) Do(ctx context.Context, conn net.Conn, lane probes.Lane, asked bool, r Request) probes.Observation {
-	o := probes.Observation{Via: lane.Via, Name: lane.Host, Addr: lane.Addr, Start: time.Now()}
+	o := probes.Observation{Via: lane.Via, Name: lane.ServerName, Addr: lane.Addr, Start: time.Now()}
 	a := &Answer{CertAsked: asked, expectsGateway: c.target.API != "" || c.target.Region != ""}
 	o.Detail = a
 	call, err := c.build(ctx, lane, r, a)

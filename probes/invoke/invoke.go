@@ -54,7 +54,7 @@ type probe struct{ *Client }
 // Probe implements [probes.Probe].
 func (p *probe) Probe(ctx context.Context, seen probes.Evidence, line *probes.Line) []probes.Observation {
 	if !handshake.OK(seen, line.Lane) {
-		return probes.Skip(line.Host)
+		return probes.Skip(line.ServerName)
 	}
 	asked := handshake.Asked(seen, line.Lane)
 	if line.Conn == nil {

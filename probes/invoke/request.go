@@ -118,8 +118,8 @@ func (c *Client) compose(k *call, lane probes.Lane, r Request) error {
 	if err != nil {
 		return fmt.Errorf("path: %w", err)
 	}
-	u.Scheme, u.Host = "https", lane.Host
-	k.request = &http.Request{Method: t.Method, URL: u, Host: lane.Host, Header: http.Header{"User-Agent": {c.agent}}}
+	u.Scheme, u.Host = "https", lane.ServerName
+	k.request = &http.Request{Method: t.Method, URL: u, Host: lane.ServerName, Header: http.Header{"User-Agent": {c.agent}}}
 	if r.Method != "" {
 		k.request.Method = r.Method
 	}

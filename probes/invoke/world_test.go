@@ -67,7 +67,7 @@ func newWorld(t *testing.T, talk func(net.Conn), edits ...func(*world)) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.lane = probes.Lane{Via: w.target.Via[0], ServerName: host, Host: host, Addr: netip.MustParseAddrPort(l.Addr().String()), Answered: true}
+	w.lane = probes.Lane{Via: w.target.Via[0], ServerName: host, Addr: netip.MustParseAddrPort(l.Addr().String()), Answered: true}
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		for {

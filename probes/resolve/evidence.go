@@ -44,7 +44,6 @@ func lane(t *probes.Target, form probes.Form, addr netip.Addr, answered bool) pr
 	return probes.Lane{
 		Via:        form.Via,
 		ServerName: form.Name,
-		Host:       form.Name,
 		Addr:       netip.AddrPortFrom(addr, port),
 		Answered:   answered,
 	}

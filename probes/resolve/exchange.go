@@ -138,7 +138,7 @@ func (q *question) message() (*dns.Msg, []byte, error) {
 
 // A client asks servers, for all probes of an agent.
 type client struct {
-	net     probes.Network
+	probes.System
 	crowd   crowd
 	buffers sync.Pool // of *[maxDatagram]byte
 }
@@ -155,8 +155,8 @@ func (c *client) buffer() *[maxDatagram]byte {
 // waiting, so where nothing stands between, ctx is not asked: that, and to parse
 // the address again, was a sixth of a lookup's garbage.
 func (c *client) socket(ctx context.Context, server netip.AddrPort) (net.Conn, error) {
-	if _, ok := c.net.(*net.Dialer); !ok {
-		return c.net.DialContext(ctx, "udp", server.String())
+	if _, ok := c.Network.(*net.Dialer); !ok {
+		return c.Network.DialContext(ctx, "udp", server.String())
 	}
 	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(server))
 	if err != nil {
@@ -296,7 +296,7 @@ func finally(ctx context.Context, stray int, err error) error {
 // overTCP asks over a connection of its own.
 func (q *question) overTCP(ctx context.Context) {
 	q.reply = &reply{transport: OverTCP, truncated: q.reply.truncated, resent: q.reply.resent}
-	conn, err := q.from.net.DialContext(ctx, "tcp", q.server.String())
+	conn, err := q.from.Network.DialContext(ctx, "tcp", q.server.String())
 	if err != nil {
 		q.err = err
 		return

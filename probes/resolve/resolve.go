@@ -35,8 +35,8 @@ var Kind = probes.Kind{
 	Rules:    Rules,
 	Lanes:    Lanes,
 	New: func(sys probes.System) probes.Constructor {
-		from := &client{net: sys.Network}
-		return func(t *probes.Target) (probes.Probe, error) { return newProbe(&sys, from, t) }
+		from := &client{System: sys}
+		return func(t *probes.Target) (probes.Probe, error) { return newProbe(from, t) }
 	},
 }
 
@@ -78,12 +78,11 @@ var (
 // A probe holds nothing but what it is bound to: there may be tens of
 // thousands, and what follows from the target is quickly said again.
 type probe struct {
-	sys    *probes.System
 	from   *client
 	target *probes.Target
 }
 
-func newProbe(sys *probes.System, from *client, t *probes.Target) (probes.Probe, error) {
+func newProbe(from *client, t *probes.Target) (probes.Probe, error) {
 	if len(forms(t)) == 0 {
 		return nil, nil
 	}
@@ -95,7 +94,7 @@ func newProbe(sys *probes.System, from *client, t *probes.Target) (probes.Probe,
 			return nil, fmt.Errorf("resolver %q is neither %s nor address:port", r, System)
 		}
 	}
-	return &probe{sys, from, t}, nil
+	return &probe{from, t}, nil
 }
 
 // resolvers returns the resolvers to ask.
@@ -123,7 +122,7 @@ func forms(t *probes.Target) []probes.Form {
 func (p *probe) Probe(bounded context.Context, _ probes.Evidence, _ *probes.Line) []probes.Observation {
 	ctx := probes.Within(bounded, p.target.StepTimeout())
 	forms, resolvers := forms(p.target), resolvers(p.target)
-	local := readLocal(*p.sys, resolvers, forms)
+	local := readLocal(p.from.System, resolvers, forms)
 	obs := make([]probes.Observation, len(forms)*len(resolvers))
 	var wg sync.WaitGroup
 	for i := 1; i < len(obs); i++ {

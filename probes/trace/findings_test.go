@@ -40,7 +40,7 @@ func diagnoseChild(args []string) error {
 		return err
 	}
 	target := &probes.Target{Name: "x", Kind: probes.CustomDomain, Domain: "lab", Settings: &probes.Settings{Via: []probes.Via{probes.ViaDomain}, Port: 443, Timeout: c.Timeout}}
-	lane := probes.Lane{Via: probes.ViaDomain, ServerName: "lab", Host: "lab", Addr: c.Target, Answered: true}
+	lane := probes.Lane{Via: probes.ViaDomain, ServerName: "lab", Addr: c.Target, Answered: true}
 	seen := probes.Evidence{Target: target, Lanes: []probes.Lane{lane}}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()

@@ -66,7 +66,7 @@ func evidence(outcomes map[netip.AddrPort]probes.Outcome) probes.Evidence {
 	seen := probes.Evidence{Target: &probes.Target{Name: "x", Kind: probes.CustomDomain, Domain: "x.test", Settings: &probes.Settings{Via: []probes.Via{probes.ViaDomain}, Port: 443}}}
 	var obs []probes.Observation
 	for addr, outcome := range outcomes {
-		seen.Lanes = append(seen.Lanes, probes.Lane{Via: probes.ViaDomain, ServerName: "x.test", Host: "x.test", Addr: addr, Answered: true})
+		seen.Lanes = append(seen.Lanes, probes.Lane{Via: probes.ViaDomain, ServerName: "x.test", Addr: addr, Answered: true})
 		obs = append(obs, probes.Observation{Kind: "connect", Via: probes.ViaDomain, Name: "x.test", Addr: addr, Start: time.Now(), Outcome: outcome})
 	}
 	return seen.With("connect", obs)
