@@ -17,7 +17,7 @@ import (
 const (
 	pause        = time.Second
 	longest      = 4       // pauses
-	noMatter     = 4 << 20 // bytes
+	noMatter     = 3 << 20 // bytes
 	leastPercent = 15      // below that a burst would be collected over and over
 	mostPercent  = 200
 )

@@ -17,7 +17,7 @@ func TestPercent(t *testing.T) {
 	}{
 		{0, 4 << 20, leastPercent},
 		{1 << 19, 4 << 20, 50},            // collected after four pauses,
-		{2 << 20, 8 << 20, 50},            // after two,
+		{2 << 20, 8 << 20, 37},            // after one and a half,
 		{4 << 20, 32 << 20, leastPercent}, // and a bit more than one
 		{12 << 20, 32 << 20, 37},          // after each
 		{100 << 20, 4 << 20, mostPercent},

@@ -151,20 +151,6 @@ func (c *client) buffer() *[maxDatagram]byte {
 	return new([maxDatagram]byte)
 }
 
-// socket returns a fresh socket for questions to a server. To make one takes no
-// waiting, so where nothing stands between, ctx is not asked: that, and to parse
-// the address again, was a sixth of a lookup's garbage.
-func (c *client) socket(ctx context.Context, server netip.AddrPort) (net.Conn, error) {
-	if _, ok := c.Network.(*net.Dialer); !ok {
-		return c.Network.DialContext(ctx, "udp", server.String())
-	}
-	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(server))
-	if err != nil {
-		return nil, err
-	}
-	return conn, nil
-}
-
 // A flight is a question that is under way over UDP.
 type flight struct {
 	*question
@@ -188,7 +174,7 @@ func overUDP(ctx context.Context, questions []*question) {
 	defer from.crowd.enter(ctx, questions[0].server)()
 	flights := make([]flight, 0, len(questions))
 	for _, q := range questions {
-		conn, err := from.socket(ctx, q.server)
+		conn, err := probes.DialUDP(ctx, from.Network, q.server)
 		if isTimeout(err) {
 			err = errNotAsked // to make a socket takes no reply
 		}
