@@ -38,6 +38,13 @@ func (s source) load() (*config.Loaded, error) {
 	return loaded, nil
 }
 
+// fleeting reports whether what the path names can be read only once, as the
+// pipe of a process substitution. What is left of it is no configuration.
+func (s source) fleeting() bool {
+	info, err := os.Stat(s.path)
+	return err == nil && !info.Mode().IsRegular() && !info.IsDir()
+}
+
 // A shard is the i-th of n parts of the targets, from 0. Its zero value is all
 // of them.
 type shard struct{ i, n int }
@@ -73,12 +80,13 @@ type reloader struct {
 	mu      sync.Mutex
 	running config.Config // without its targets
 	seen    [sha256.Size]byte
-	failure error // of the latest attempt
+	warned  string // of a proxy
+	failure error  // of the latest attempt
 }
 
 // newReloader returns a reloader for an agent that runs with what was loaded.
 func newReloader(s source, c config.Config, a *agent.Agent, log *slog.Logger, tell func(bool)) *reloader {
-	r := &reloader{source: s, agent: a, log: log, tell: tell, running: c}
+	r := &reloader{source: s, agent: a, log: log, tell: tell, running: c, warned: proxyWarning(os.Getenv, c.Targets)}
 	r.running.Targets = nil
 	r.seen = r.fingerprint()
 	tell(true)
@@ -88,6 +96,9 @@ func newReloader(s source, c config.Config, a *agent.Agent, log *slog.Logger, te
 // fingerprint tells texts of the configuration apart; that it cannot be read
 // counts as a text.
 func (r *reloader) fingerprint() [sha256.Size]byte {
+	if r.fleeting() {
+		return [sha256.Size]byte{}
+	}
 	text, err := config.Read(r.path, os.Environ())
 	if err != nil {
 		text = []byte("unreadable: " + err.Error())
@@ -175,6 +186,9 @@ func stays(err error) error {
 }
 
 func (r *reloader) replace() error {
+	if r.fleeting() {
+		return fmt.Errorf("%s is no regular file, and what was read from it is gone: start with -c FILE to be able to reload", r.path)
+	}
 	loaded, err := r.load()
 	if err != nil {
 		return err
@@ -185,6 +199,10 @@ func (r *reloader) replace() error {
 	r.log.Info("reloaded the configuration", "targets", len(loaded.Targets))
 	for _, w := range loaded.Warnings {
 		r.log.Warn("configuration", "warning", w.String())
+	}
+	if w := proxyWarning(os.Getenv, loaded.Targets); w != "" && w != r.warned {
+		r.log.Warn("environment", "warning", w)
+		r.warned = w
 	}
 	for _, key := range needRestart(r.running, loaded.Config) {
 		r.log.Warn("a changed setting needs a restart", "key", key)

@@ -318,6 +318,35 @@ func TestReloadWaitsForTheWriter(t *testing.T) {
 	})
 }
 
+// What can be read only once is not read again: the pipe of a process
+// substitution is empty by then, which is no change of the configuration, and a
+// named one would be waited for.
+func TestReloadReadsNoPipe(t *testing.T) {
+	l := startLab(t)
+	out, in, err := os.Pipe()
+	must(t, err)
+	defer out.Close()
+	_, err = in.WriteString(onFreePorts + lookups(l, "a"))
+	must(t, err)
+	must(t, in.Close())
+	s := source{path: fmt.Sprintf("/dev/fd/%d", out.Fd())}
+	loaded, err := s.load()
+	must(t, err)
+	quiet := slog.New(slog.DiscardHandler)
+	a, err := newAgent(&loaded.Config, l.System(), quiet)
+	must(t, err)
+	r := newReloader(s, loaded.Config, a, quiet, func(bool) {})
+	if r.changed() {
+		t.Error("a pipe that was read counts as changed")
+	}
+	if err := r.reload(); err == nil || !strings.Contains(err.Error(), "start with -c FILE") {
+		t.Errorf("%v", err)
+	}
+	if got := targetNames(a.Status()); !slices.Equal(got, []string{"a"}) {
+		t.Errorf("targets %v", got)
+	}
+}
+
 func targetNames(rounds []agent.Round) (names []string) {
 	for _, r := range rounds {
 		names = append(names, r.Evidence.Target.Name)

@@ -350,13 +350,13 @@ func (a *Agent) reschedule(s *stride, r *Round) {
 		if w.steps[i].probe == nil {
 			continue
 		}
-		every := Pace(w.target, &a.kinds[i], failing)
+		every := a.every(w, i, r, failing)
 		switch st := &w.steps[i]; {
 		case s.ran.has(i) || st.due <= w.wake:
 			st.due = next(w.target, every, now)
 		case s.changed.below(i):
 			st.due = now // what it stands on changed beside it
-		case turned && a.kinds[i].Every > 0:
+		case turned && (a.kinds[i].Every > 0 || every > base(w.target)):
 			st.due = now // callers began or ceased to fail: a slow kind may see why
 		default:
 			st.due = min(st.due, next(w.target, every, now))
@@ -378,13 +378,42 @@ func (a *Agent) missed(w *walk, now int64) uint64 {
 	if now-w.wake < int64(grid) {
 		return 0 // no pace is faster
 	}
+	before := w.round()
 	fastest := time.Duration(never)
 	for i := range w.steps {
 		if w.steps[i].probe != nil {
-			fastest = min(fastest, Pace(w.target, &a.kinds[i], w.failing))
+			fastest = min(fastest, a.every(w, i, &before, w.failing))
 		}
 	}
 	return uint64((now - w.wake) / int64(fastest))
+}
+
+// every is how often a step runs after a round: at its pace. But a step that
+// failed, and that others stand on, is made again as often as the target is
+// walked: else they would wait for it after the failure has passed.
+func (a *Agent) every(w *walk, i int, r *Round, failing bool) time.Duration {
+	k := &a.kinds[i]
+	every := Pace(w.target, k, failing)
+	failed := func() bool {
+		return slices.ContainsFunc(r.Evidence.Of(k.Name), func(o probes.Observation) bool { return o.Outcome.Blames() })
+	}
+	if failing && a.carries(w, i) && failed() {
+		return min(every, Pace(w.target, &probes.Kind{}, failing))
+	}
+	return every
+}
+
+// carries reports whether steps on lanes stand on a step.
+func (a *Agent) carries(w *walk, i int) bool {
+	if i != a.lanes && a.kinds[i].Per != probes.PerLane {
+		return false
+	}
+	for j := i + 1; j < len(w.steps); j++ {
+		if a.kinds[j].Per == probes.PerLane && w.steps[j].probe != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // failing reports whether callers fail. Warnings alone are no reason to probe

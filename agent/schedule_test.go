@@ -401,6 +401,27 @@ func TestSlowKindsLookWhenCallersBeginToFail(t *testing.T) {
 	})
 }
 
+// So does a layer below that is configured to be slow, lest what only it can see
+// stays unexplained until its time comes. As long as it fails, it looks again at
+// the target's pace: others wait for it.
+func TestSlowLayersLookWhenThoseAboveBeginToFail(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newClock()
+		orders := target("orders")
+		orders.Pace = map[string]time.Duration{"connect": time.Hour}
+		a := newAgent(t, []probes.Kind{
+			opens(ends(probes.OK), lanes(1)),
+			kind("connect", probes.PerLane, c.ticks("connect", c.stalled)),
+			kind("handshake", probes.PerLane, c.ticks("handshake", c.stalled)), // which dials for itself
+		}, orders)
+		run(t, a, 200*time.Second)
+		r, _ := a.StatusOf("orders")
+		if n := len(c.at["connect"]); n != 5 || r.Verdict != Reachable { // the first walk, the failure, and every ten seconds until it has passed
+			t.Errorf("connect ran %d times, at %v; %s", n, c.at["connect"], r.Verdict)
+		}
+	})
+}
+
 // What such a kind has found itself is no reason not to look again when callers
 // have ceased to fail.
 func TestSlowKindsLookAgainAtWhatTheyFound(t *testing.T) {

@@ -27,7 +27,7 @@ type Config struct {
 	Every        time.Duration            `config:"every" min:"100ms" default:"30s" doc:"How often to walk each target."`
 	WhileFailing time.Duration            `config:"while_failing" min:"100ms" example:"5s" doc:"How often to walk a target while it is not reachable; the same as every unless given."`
 	Timeout      time.Duration            `config:"timeout" min:"10ms" default:"5s" doc:"The bound on each step of a walk: one lookup, connection, handshake or request."`
-	Pace         map[string]time.Duration `config:"pace" min:"100ms" example:"trace: 5m" doc:"How often to run single kinds of probe, by their names."`
+	Pace         map[string]time.Duration `config:"pace" min:"100ms" example:"trace: 5m" doc:"How often to run single kinds of probe, by their names. One that fails and that others stand on runs as often as the target until it works."`
 	FollowUp     bool                     `config:"follow_up" default:"true" doc:"Whether to send follow-up requests when an answer has several possible causes."`
 	IPFamily     string                   `config:"ip_family" enum:"both,ipv4,ipv6" default:"both" doc:"Which addresses callers use, and so which records to ask for: A (ipv4), AAAA (ipv6) or both. One halves the questions: a network interface may send a VPC's resolver 1,024 packets a second (Amazon VPC User Guide, Amazon DNS quotas). Entries of the hosts file count likewise. What was not asked for is not judged. Where resolv.conf says no-aaaa, both asks that resolver for A only; ipv6 asks for AAAA all the same."`
 	Concurrency  int                      `config:"concurrency" min:"1" max:"100000" default:"256" doc:"How many targets to walk at once: what bounds memory and file descriptors when many of them are silent."`

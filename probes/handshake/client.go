@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"math/big"
 	"net"
+	"sync"
 	"time"
 
 	"vpcprobe/probes"
@@ -49,6 +50,7 @@ type shared struct {
 	pairs  identify.Cache[*tls.Certificate]
 	roots  identify.Cache[*x509.CertPool]
 	chains chainCache
+	system sync.Once
 }
 
 // Clients returns a maker of clients that share what they read of files and
@@ -56,6 +58,7 @@ type shared struct {
 func Clients(sys probes.System) func(*probes.Target) (*Client, error) {
 	s := &shared{}
 	return func(t *probes.Target) (*Client, error) {
+		s.system.Do(func() { x509.SystemCertPool() }) // read once: not when no descriptor may be left to read them with
 		if c := t.ClientCertificate; c.Certificate == "" && c.Key != "" {
 			return nil, fmt.Errorf("%s: client_certificate has a key but no certificate", t.Name)
 		}

@@ -352,7 +352,7 @@ func TestServerCertificates(t *testing.T) {
 			between := p.ca.Issue(p.t, "Issuing", certtest.CA(), certtest.Valid(now.Add(-9*day), now.Add(-2*day)))
 			return between.Issue(p.t, "server", certtest.Names(domain), certtest.Valid(now.Add(-day), now.Add(99*day))).TLS(between)
 		}, probes.Expired, []string{"server-cert-expired certain"}, "CN=Issuing expired on"},
-		{"expires in 29 days", func(p *place) tls.Certificate { return p.server(certtest.Valid(now.Add(-70*day), now.Add(29*day))) },
+		{"expires in 29 days", func(p *place) tls.Certificate { return p.server(certtest.Valid(now.Add(-91*day), now.Add(29*day))) },
 			probes.OK, []string{"server-cert-expiring certain"}, ": 28 days left, until "},
 		{"of six days, two thirds of them left", func(p *place) tls.Certificate { return p.server(certtest.Valid(now.Add(-2*day), now.Add(4*day))) },
 			probes.OK, nil, ""},

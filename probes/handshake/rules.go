@@ -265,7 +265,7 @@ var expiring = &probes.Rule{
 	ID:    "server-cert-expiring",
 	Title: "The server's certificate expires within 30 days",
 	Means: "ACM renews the certificates that it issued well before their last 30 days, so if it is ACM's, it was not renewed by itself: " +
-		"it was imported, or its validation fails. Of other authorities, what renews it is late; one that lives for less than 90 days is warned of in the last third of its life only. " +
+		"it was imported, or its validation fails. Of other authorities, what renews it is late; one that lives for less than 120 days is warned of in the last quarter of its life only. " +
 		"When it expires, every client stops.",
 	Fix: "See why: `aws acm describe-certificate --certificate-arn ARN` (RenewalSummary, RenewalEligibility). Restore the DNS validation " +
 		"record, or import the renewed certificate with `aws acm import-certificate --certificate-arn ARN ...`.",

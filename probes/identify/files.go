@@ -5,6 +5,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -20,11 +21,14 @@ const maxFile = 4 << 20
 // mounted anew.
 type Cache[T any] struct {
 	mu   sync.Mutex
-	kept map[string]kept[T]
+	kept map[string]*kept[T] // by paths
 }
 
+// A kept is what was made of some files; each has a lock, so that a file on a
+// mount that hangs does not keep others from being read.
 type kept[T any] struct {
-	stamps []stamp
+	sync.Mutex
+	stamps []stamp // nil if nothing was made yet
 	made   T
 }
 
@@ -44,8 +48,9 @@ func (s stamp) same(t stamp) bool {
 // or inode than when it was last called. An error is not kept: the files are
 // read again next time.
 func (c *Cache[T]) Get(made func(contents [][]byte) (T, error), paths ...string) (T, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	k := c.at(strings.Join(paths, "\x00"))
+	k.Lock()
+	defer k.Unlock()
 	var none T
 	stamps := make([]stamp, len(paths))
 	for i, path := range paths {
@@ -55,8 +60,7 @@ func (c *Cache[T]) Get(made func(contents [][]byte) (T, error), paths ...string)
 		}
 		stamps[i] = stamp{info, info.Size(), info.ModTime()}
 	}
-	key := strings.Join(paths, "\x00")
-	if k, ok := c.kept[key]; ok && sameStamps(k.stamps, stamps) {
+	if slices.EqualFunc(k.stamps, stamps, stamp.same) {
 		return k.made, nil
 	}
 	contents := make([][]byte, len(paths))
@@ -70,20 +74,22 @@ func (c *Cache[T]) Get(made func(contents [][]byte) (T, error), paths ...string)
 	if err != nil {
 		return none, err
 	}
-	if c.kept == nil {
-		c.kept = map[string]kept[T]{}
-	}
-	c.kept[key] = kept[T]{stamps, m}
+	k.stamps, k.made = stamps, m
 	return m, nil
 }
 
-func sameStamps(a, b []stamp) bool {
-	for i := range a {
-		if !a[i].same(b[i]) {
-			return false
+func (c *Cache[T]) at(key string) *kept[T] {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	k := c.kept[key]
+	if k == nil {
+		if c.kept == nil {
+			c.kept = map[string]*kept[T]{}
 		}
+		k = new(kept[T])
+		c.kept[key] = k
 	}
-	return true
+	return k
 }
 
 // ReadFile reads a regular file of bounded size. Its errors name the file.

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -114,10 +115,11 @@ func situations(t testing.TB) []situation {
 		{"wrong order", pems(inter, below), key(below), pems(root, inter), nil, []string{"client-cert-key-mismatch"}, "", ""},
 		{"expired", pems(root.Issue(t, "old", past)), nil, pems(root), nil, []string{"client-cert-expired"}, "", "refused"},
 		{"not yet valid", pems(root.Issue(t, "new", future)), nil, pems(root), nil, []string{"client-cert-expired"}, "", "refused"},
-		{"expiring", pems(root.Issue(t, "soon", certtest.Valid(now.Add(-70*day), now.Add(29*day)))), nil, pems(root), nil,
+		{"expiring", pems(root.Issue(t, "soon", certtest.Valid(now.Add(-91*day), now.Add(29*day)))), nil, pems(root), nil,
 			[]string{"client-cert-expiring"}, "", "OK"},
 		{"of one day, most of it left", pems(root.Issue(t, "short", certtest.Valid(now.Add(-day/4), now.Add(3*day/4)))), nil, pems(root), nil, nil, "", "OK"},
-		{"of one day, hardly renewed in time", pems(root.Issue(t, "short", certtest.Valid(now.Add(-3*day/4), now.Add(day/4)))), nil, pems(root), nil,
+		{"of 90 days, about to be renewed", pems(root.Issue(t, "acme", certtest.Valid(now.Add(-61*day), now.Add(29*day)))), nil, pems(root), nil, nil, "", "OK"},
+		{"of one day, hardly renewed in time", pems(root.Issue(t, "short", certtest.Valid(now.Add(-4*day/5), now.Add(day/5)))), nil, pems(root), nil,
 			[]string{"client-cert-expiring"}, "", "OK"},
 		{"expires in 31 days", pems(root.Issue(t, "later", certtest.Valid(now.Add(-day), now.Add(31*day)))), nil, pems(root), nil, nil, "", "OK"},
 		{"not for clients", pems(root.Issue(t, "server", serverOnly)), nil, pems(root), nil, []string{"client-cert-no-client-auth"}, "", "OK"},
@@ -643,4 +645,39 @@ func FuzzJudge(f *testing.F) {
 			t.Error(err)
 		}
 	})
+}
+
+// A file that takes for ever, as on a mount that hangs, keeps no other from
+// being read.
+func TestCacheReadsFilesSideBySide(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	slow, quick := filepath.Join(dir, "slow"), filepath.Join(dir, "quick")
+	for _, path := range []string{slow, quick} {
+		if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var c Cache[string]
+	reading, released := make(chan struct{}), make(chan struct{})
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer close(released)
+	wg.Go(func() {
+		c.Get(func([][]byte) (string, error) { close(reading); <-released; return "", nil }, slow)
+	})
+	<-reading
+	got := make(chan string)
+	go func() {
+		text, _ := c.Get(func(text [][]byte) (string, error) { return string(text[0]), nil }, quick)
+		got <- text
+	}()
+	select {
+	case text := <-got:
+		if text != "x" {
+			t.Errorf("%q", text)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("one file waits for another")
+	}
 }

@@ -213,10 +213,10 @@ func (r *Report) judgeUse(leaf *x509.Certificate, at time.Time) {
 const soon = 30 * 24 * time.Hour
 
 // Margin is how long before its expiry to warn of a certificate: 30 days, but
-// not more than a third of its life. What lives for hours or days is renewed
-// later than that.
+// not more than a quarter of its life. ACME clients and cert-manager renew when
+// a third of it is left, and that is no reason to warn.
 func Margin(notBefore, notAfter time.Time) time.Duration {
-	return min(soon, notAfter.Sub(notBefore)/3)
+	return min(soon, notAfter.Sub(notBefore)/4)
 }
 
 func date(t time.Time) string { return t.UTC().Format(time.DateTime) + " UTC" }

@@ -232,7 +232,7 @@ func unless(condition func(probes.Evidence) bool, r *probes.Rule) *probes.Rule {
 var clientExpiring = found(probes.Rule{
 	ID:       "client-cert-expiring",
 	Title:    "The client certificate expires within 30 days",
-	Means:    "When it has expired, servers that check it refuse every call. One that lives for less than 90 days is warned of in the last third of its life only: by then what renews it has failed.",
+	Means:    "When it has expired, servers that check it refuse every call. One that lives for less than 120 days is warned of in the last quarter of its life only: by then what renews it has failed.",
 	Fix:      "Renew the certificate and install it with its key; the agent reads the files again by itself.",
 	Source:   guide,
 	Severity: probes.Warning,
