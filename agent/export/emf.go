@@ -39,7 +39,7 @@ type EMFOptions struct {
 //
 //	[Target]          Reachable, PathsWorking, PathsFailing, Findings, Unknown, DaysToExpiry
 //	[Target, Kind]    Failures, Duration
-//	[Target, Finding] Active: 1 while it is found, once 0 when it is gone
+//	[Target, Finding] Active: 1 while it is found, once 0 when it is gone, or the target is
 //
 // A refusal that the configuration expects is no finding here.
 // Reachable is left out while the verdict is unknown: the agent's own trouble
@@ -58,7 +58,8 @@ type EMF struct {
 	active map[string][]string // the findings of each target's latest round
 }
 
-// written is what is to be written of a round.
+// written is what is to be written of a round. One without a verdict has nothing
+// but what is gone.
 type written struct {
 	round agent.Update
 	gone  []string // the findings that the round before had
@@ -85,11 +86,7 @@ func (e *EMF) Record(r agent.Update) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	gone := slices.DeleteFunc(slices.Clone(e.active[target]), func(id string) bool { return slices.Contains(found, id) })
-	select {
-	case e.queue <- written{r, gone}:
-	default:
-		e.dropped.Add(1)
-		e.complain("rounds are dropped, because standard output is not read fast enough", "dropped", e.dropped.Load())
+	if !e.enqueue(written{r, gone}) {
 		return
 	}
 	if found == nil {
@@ -99,10 +96,27 @@ func (e *EMF) Record(r agent.Update) {
 	}
 }
 
-// Forget implements [agent.Forgetter].
+// enqueue returns false if there is no place.
+func (e *EMF) enqueue(w written) bool {
+	select {
+	case e.queue <- w:
+		return true
+	default:
+		e.dropped.Add(1)
+		e.complain("rounds are dropped, because standard output is not read fast enough", "dropped", e.dropped.Load())
+		return false
+	}
+}
+
+// Forget implements [agent.Forgetter]. What was found of the target is found no
+// more; else an alarm might wait for ever for a word of it.
 func (e *EMF) Forget(target string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if gone := e.active[target]; len(gone) > 0 {
+		last := &agent.Round{Evidence: probes.Evidence{Target: &probes.Target{Name: target}}, Started: time.Now()}
+		e.enqueue(written{agent.Update{Round: last}, gone})
+	}
 	delete(e.active, target)
 }
 
@@ -161,7 +175,10 @@ func (e *EMF) complain(message string, args ...any) {
 
 // lines returns the lines of a round.
 func (r written) lines() []emfLine {
-	lines := []emfLine{r.ofTarget()}
+	var lines []emfLine
+	if r.round.Verdict != "" {
+		lines = append(lines, r.ofTarget())
+	}
 	for _, kind := range r.round.Evidence.Kinds() {
 		lines = append(lines, r.ofKind(kind)...)
 	}

@@ -281,9 +281,11 @@ func TestEMFFindingThatIsGone(t *testing.T) {
 	}
 }
 
+// Of a target that is forgotten nothing is found any more, which is said once.
 func TestEMFForgets(t *testing.T) {
 	t.Parallel()
-	e := NewEMF(io.Discard, EMFOptions{})
+	var b bytes.Buffer
+	e := NewEMF(&b, EMFOptions{})
 	e.Record(round("orders", agent.Unreachable, probes.Finding{Rule: silent, Certainty: probes.Certain}))
 	if len(e.active) != 1 {
 		t.Fatalf("it remembers %v", e.active)
@@ -292,6 +294,15 @@ func TestEMFForgets(t *testing.T) {
 	e.Forget("orders")
 	if len(e.active) != 0 {
 		t.Errorf("it still remembers %v", e.active)
+	}
+	e.Forget("orders")
+	over, stop := context.WithCancel(t.Context())
+	stop()
+	e.Run(over)
+	docs := documents(t, b.String())
+	last := docs[len(docs)-1]
+	if strings.Count(b.String(), `"Active":0`) != 1 || last["Active"] != 0.0 || last["Finding"] != silent.ID || last["Target"] != "orders" {
+		t.Errorf("the last line is %v of\n%s", last, &b)
 	}
 }
 

@@ -124,16 +124,19 @@ func (q *inquiry) absent() invoke.Request {
 
 // forbidden asks about a 403 without a reason.
 func (q *inquiry) forbidden() {
-	if slices.Contains(found, q.nowhere()) {
+	reading := q.nowhere()
+	q.others()
+	if slices.Contains(found, reading) {
 		q.key()
 		return
 	}
 	q.own("P9", "a plain GET without query, headers and API key", q.plain())
-	if q.lane.Via == probes.ViaDomain {
+	switch {
+	case q.lane.Via == probes.ViaDomain:
 		q.certificate()
-		return
+	case reading == Forbidden: // else other names say nothing: nobody knows how far this one leads
+		q.names()
 	}
-	q.names()
 }
 
 // nowhere asks for a path that does not exist, in the same stage: what API
@@ -148,13 +151,45 @@ func (q *inquiry) nowhere() Reading {
 	if reading != Forbidden || q.lane.Via == probes.ViaDomain || q.stage() == "" {
 		return reading
 	}
-	nonsense, root := q.absent(), q.absent()
+	nonsense := q.absent()
 	nonsense.Path = "/" + marked() + "/"
 	q.own("P2", "a stage that does not exist", nonsense)
-	// A greedy resource that requires an API key answers Forbidden as well,
-	// but it does not cover the root.
-	root.Path = "/" + q.stage() + "/"
-	return q.own("P1-root", "the root of the stage, unsigned", root)
+	return q.own("P1-root", "the root of the stage, unsigned", q.root())
+}
+
+// root asks for the root of the stage. A greedy resource that requires an API
+// key answers Forbidden wherever else one looks, but it does not cover the root.
+func (q *inquiry) root() invoke.Request {
+	r := q.absent()
+	r.Path = "/" + q.stage() + "/"
+	return r
+}
+
+// others asks for the same paths by the other name forms that got the same
+// answer: whether it has the same causes there nobody knows before.
+func (q *inquiry) others() {
+	asked := []probes.Via{q.lane.Via}
+	for _, o := range invoke.Blamed(q.seen) {
+		lane, ok := q.seen.Lane(o)
+		if a := invoke.Of(o); !ok || a == nil || a.Family != q.about.Family || slices.Contains(asked, o.Via) {
+			continue
+		}
+		asked = append(asked, o.Via)
+		if q.one("P1", "a path that does not exist, unsigned", lane, q.absent()) != Forbidden {
+			continue
+		}
+		if q.tried("P1-root") {
+			q.one("P1-root", "the root of the stage, unsigned", lane, q.root())
+		}
+		if o.Via == probes.ViaEndpoint {
+			q.byHost(lane)
+		}
+	}
+}
+
+// tried reports whether something was asked.
+func (q *inquiry) tried(id string) bool {
+	return slices.ContainsFunc(q.obs, func(o probes.Observation) bool { return Of(o).Probe == id })
 }
 
 // absentPath is where the same stage and, below the target's own path, the same
@@ -225,13 +260,19 @@ func (q *inquiry) names() {
 		q.one("P4", "by the API's own name, at the same address", at(probes.ViaPrivateDNS), q.absent())
 	}
 	if q.lane.Via == probes.ViaEndpoint {
-		r := q.absent()
-		r.Host, r.NoAPIID = t.NameOf(probes.ViaPrivateDNS), true
-		q.own("P13", "by the endpoint's own name in TLS, with the API's name as Host", r)
+		q.byHost(q.lane)
 	}
 	if t.Endpoint.ID != "" && !q.walked(probes.ViaAlias) {
 		q.alias()
 	}
+}
+
+// byHost asks for a path that does not exist by the endpoint's own name in TLS
+// and the API's in HTTP.
+func (q *inquiry) byHost(lane probes.Lane) {
+	r := q.absent()
+	r.Host, r.NoAPIID = q.target.NameOf(probes.ViaPrivateDNS), true
+	q.one("P13", "by the endpoint's own name in TLS, with the API's name as Host", lane, r)
 }
 
 // walked reports whether the walk has answers by a name form.

@@ -28,7 +28,8 @@ type decision struct {
 //
 //	via        the name form of the answer
 //	method     of the request
-//	elsewhere  works, if the same request is past these checks by another name
+//	elsewhere  works, if by another name this request, or one for a path that
+//	           does not exist, is past these checks
 //	domain     works, if it is by a custom domain
 //	key        sent, if an API key was
 //	files      bad, if they show what is wrong with the client certificate
@@ -75,10 +76,10 @@ var decisions = []decision{
 	// By another name they do.
 	{about: invoke.Forbidden, when: []fact{is("elsewhere", works)},
 		keep: []string{"host-not-recognized", "strict-endpoint-access", "default-endpoint-disabled", "base-path-unmapped", "client-cert-distrusted", "domain-not-associated"},
-		why:  "the same request passes by another name at the same endpoint: the API and its stage are fine, the name is not"},
+		why:  "by another name at the same endpoint requests come as far as the API and its stage: these are fine, the name is not"},
 	{about: invoke.Forbidden, when: []fact{is("elsewhere", works), is("P4", found...)},
 		drop: []string{"default-endpoint-disabled"},
-		why:  "it passes by the API's own name, so the default endpoint is enabled"},
+		why:  "by the API's own name they come further, so the default endpoint is enabled"},
 	{about: invoke.Forbidden, when: []fact{is("elsewhere", works), is("P4", found...), is("via", "alias")},
 		sure: probes.Likely, who: []string{"host-not-recognized"},
 		why: "only the host name differs"},
@@ -87,7 +88,7 @@ var decisions = []decision{
 		why: "SNI and Host may differ, so the access mode is not STRICT"},
 	{about: invoke.Forbidden, when: []fact{is("elsewhere", works), is("P13", Forbidden, Cut)},
 		drop: []string{"host-not-recognized"},
-		why:  "only where SNI equals Host does it pass"},
+		why:  "only where SNI equals Host do they come further"},
 	{about: invoke.Forbidden, when: []fact{is("P3", Forbidden), is("via", "private-dns", "alias")},
 		drop: []string{"host-not-recognized"},
 		why:  "the endpoint's own name fails alike: the API's side"},
@@ -251,9 +252,15 @@ func (k knowledge) hold(facts []fact) bool {
 func facts(seen probes.Evidence, o probes.Observation) knowledge {
 	a := invoke.Of(o)
 	k := knowledge{map[string]Reading{"via": Reading(o.Via), "method": Reading(a.Method)}, map[string]probes.Observation{}}
-	for _, f := range seen.Of(name) {
-		if d := Of(f); d != nil && d.About == a.Family {
+	about := probes.Filter(seen.Of(name), func(f probes.Observation) bool { d := Of(f); return d != nil && d.About == a.Family })
+	for _, f := range about {
+		d, i := Of(f), slices.Index(deep, Of(f).Probe)
+		if slices.Contains(general, d.Probe) || f.Via == o.Via || i < 0 && alike(about, f.Via, o.Via) {
 			k.values[d.Probe], k.from[d.Probe] = d.Reading, f
+		}
+		// What is found by another name, and Forbidden by this one, is found elsewhere.
+		if id := byName[f.Via]; id != "" && i >= 0 && f.Via != o.Via && slices.Contains(found, d.Reading) && depth(about, o.Via)[i] == Forbidden {
+			k.values[id], k.from[id] = d.Reading, f
 		}
 	}
 	k.walked(seen, o)
@@ -264,6 +271,30 @@ func facts(seen probes.Evidence, o probes.Observation) knowledge {
 		k.values["files"] = bad
 	}
 	return k
+}
+
+// general are the follow-ups that do not depend on the name form of the answer.
+var general = []string{"P3", "P4", "P5", "P14"}
+
+// deep are the follow-ups that tell how far requests come by a name form. They
+// are asked by each that got the answer Forbidden.
+var deep = []string{"P1", "P1-root"}
+
+// depth is how they read, "" for those that were not asked.
+func depth(asked []probes.Observation, via probes.Via) (readings [2]Reading) {
+	for _, f := range asked {
+		if i := slices.Index(deep, Of(f).Probe); i >= 0 && f.Via == via {
+			readings[i] = Of(f).Reading
+		}
+	}
+	return readings
+}
+
+// alike reports whether what was asked about an answer by one name form tells of
+// the same answer by another: if requests come as far by both. Other answers
+// than Forbidden do not depend on the name.
+func alike(asked []probes.Observation, v, w probes.Via) bool {
+	return Of(asked[0]).About != invoke.Forbidden || depth(asked, v) == depth(asked, w) && depth(asked, v)[0] != ""
 }
 
 // byName are the follow-ups that the walk itself answers where it has lanes by

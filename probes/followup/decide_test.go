@@ -83,6 +83,18 @@ func TestDecisions(t *testing.T) {
 		// An HTTP API has neither keys nor a firewall.
 		{name: "an HTTP API's other paths", family: invoke.Forbidden, via: domain, causes: "authorizer-denies client-cert-distrusted base-path-unmapped", readings: r{"P1": Beyond}, want: "authorizer-denies*"},
 
+		// By another name form there may be another cause.
+		{name: "what another form's key does", family: invoke.Forbidden, via: own, causes: ownCauses, readings: r{"P1": Forbidden, "P1 private-dns": NoMethod, "P8-none private-dns": Forbidden, "P8-bogus private-dns": Forbidden, "P13": Forbidden},
+			want: "strict-endpoint-access"},
+		{name: "the other of the two", family: invoke.Forbidden, via: dns, causes: apiCauses, readings: r{"P1": NoMethod, "P1 endpoint": Forbidden, "P13 endpoint": Forbidden}, want: "api-key-rejected waf-blocked"},
+		{name: "both are answered alike", family: invoke.Forbidden, via: own, causes: ownCauses, readings: r{"P1": NoMethod, "P1 private-dns": NoMethod, "P8-none private-dns": Forbidden, "P8-bogus private-dns": Forbidden},
+			want: "api-key-rejected* waf-blocked"},
+		{name: "alike, but not at the root", family: invoke.Forbidden, via: own, causes: ownCauses, readings: r{"P1": Forbidden, "P1-root": Forbidden, "P1 private-dns": Forbidden, "P1-root private-dns": NoMethod, "P9 private-dns": Passed},
+			want: "host-not-recognized strict-endpoint-access"},
+		{name: "nobody asked by this one", family: invoke.Forbidden, via: own, causes: ownCauses, readings: r{"P1 private-dns": NoMethod, "P8-none private-dns": Passed}, want: ownCauses},
+		{name: "this one was silent", family: invoke.Forbidden, via: dns, causes: apiCauses, readings: r{"P1": Silent, "P1 endpoint": NoMethod}, want: apiCauses},
+		{name: "this one was silent at the root", family: invoke.Forbidden, via: dns, causes: apiCauses, readings: r{"P1": Forbidden, "P1-root": Silent, "P1 endpoint": Forbidden, "P1-root endpoint": NoMethod}, want: apiCauses},
+
 		// Missing Authentication Token.
 		{name: "without the stage it passes", family: invoke.MissingToken, via: domain, causes: pathCauses, readings: r{"P7": Passed}, want: "stage-in-path*"},
 		{name: "without the stage it is denied", family: invoke.MissingToken, via: domain, causes: pathCauses, readings: r{"P7": Denied}, want: "stage-in-path*"},
@@ -141,7 +153,12 @@ func (d decided) evidence() (probes.Evidence, probes.Observation) {
 	}
 	var asked []probes.Observation
 	for probe, reading := range d.readings {
-		asked = append(asked, probes.Observation{Detail: &Detail{Probe: probe, Reading: reading, About: about}})
+		probe, by, ok := strings.Cut(probe, " ")
+		via := d.via
+		if ok {
+			via = probes.Via(by)
+		}
+		asked = append(asked, probes.Observation{Via: via, Detail: &Detail{Probe: probe, Reading: reading, About: about}})
 	}
 	seen := probes.Evidence{Target: &probes.Target{Kind: probes.CustomDomain, Settings: &probes.Settings{}}}
 	return seen.With("invoke", walked).With(name, asked), subject

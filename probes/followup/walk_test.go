@@ -212,6 +212,22 @@ func TestHealthy(t *testing.T) {
 	}
 }
 
+// Two name forms that are Forbidden for two reasons have the causes of both.
+func TestEachNameFormIsAskedAbout(t *testing.T) {
+	l, targets := startLab(t)
+	target := targets["billing"].Clone()
+	target.Via = []probes.Via{probes.ViaPrivateDNS, probes.ViaEndpoint}
+	l.Break(lab.APIKeyDisabled)
+	l.Break(lab.StrictAccess)
+	w := newWalker(t, l.System(), target)
+	want := []string{"api-key-rejected", "strict-endpoint-access", "waf-blocked"}
+	if got := idsOf(w.round()); !slices.Equal(got, want) {
+		t.Errorf("got  %v\nwant %v", got, want)
+		w.tell(t)
+	}
+	checkFollowUps(t, l.Requests())
+}
+
 // A failure is asked about once, however long it lasts, and again when it
 // comes back.
 func TestOncePerEpisode(t *testing.T) {
