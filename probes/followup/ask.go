@@ -279,7 +279,7 @@ func (q *inquiry) byHost(lane probes.Lane) {
 func (q *inquiry) walked(via probes.Via) bool {
 	return slices.ContainsFunc(q.seen.Of("invoke"), func(o probes.Observation) bool {
 		a := invoke.Of(o)
-		return o.Via == via && a != nil && a.Status != 0
+		return o.Via == via && a != nil && a.Status != 0 && resolves(q.seen, o)
 	})
 }
 

@@ -47,6 +47,10 @@ const (
 	bad   Reading = "bad"
 )
 
+// ofRoutes are the causes of an HTTP API's Forbidden that lie behind the search
+// for the route.
+var ofRoutes = []string{"authorizer-denies", "request-unsigned", "identity-policy-silent", "identity-policy-denies", "access-key-invalid", "signature-mismatch", "backend-denied"}
+
 // decisions are applied in order, each to what those before it have left.
 var decisions = []decision{
 	// The control: an answer to nonsense must be Forbidden, or the readings mean nothing.
@@ -55,7 +59,7 @@ var decisions = []decision{
 
 	// Requests come as far as the search for the method.
 	{about: invoke.Forbidden, when: []fact{is("P1", found...)},
-		keep: []string{"api-key-rejected", "waf-blocked", "authorizer-denies"},
+		keep: append([]string{"api-key-rejected", "waf-blocked"}, ofRoutes...),
 		why:  "API, host, stage, client certificate and default endpoint are fine: another path of the stage was looked for"},
 	{about: invoke.Forbidden, when: []fact{is("P1-root", found...)},
 		keep: []string{"api-key-rejected", "waf-blocked"},
@@ -142,8 +146,8 @@ var decisions = []decision{
 		sure: probes.Likely, who: []string{"caller-anonymous"},
 		why: "the policy lets the signed caller come further than an anonymous one"},
 	{about: invoke.Named, when: []fact{is("P6", NoMethod)},
-		keep: []string{"identity-policy-silent", "identity-policy-denies", "organization-policy-denies"},
-		why:  "an anonymous caller gets past the endpoint's and the API's policies, and learns that the method wants a signature"},
+		drop: []string{"endpoint-policy-silent", "authorizer-denies", "authorizer-policy-narrow", "caller-anonymous"},
+		why:  "an anonymous caller gets past the endpoint's policy, which comes first, and learns that the method wants a signature"},
 
 	// An answer that bears nobody's marks. What answers for a stranger, too, is
 	// on the way; that the stranger can be reached shows nothing: egress by
@@ -303,11 +307,16 @@ var byName = map[probes.Via]string{probes.ViaEndpoint: "P3", probes.ViaPrivateDN
 
 // walked adds what the walk saw by other name forms.
 func (k knowledge) walked(seen probes.Evidence, subject probes.Observation) {
+	partly := false // the name works, at another address
 	for _, o := range seen.Of("invoke") {
 		a := invoke.Of(o)
 		if a == nil || a.Status == 0 || o.Addr.IsValid() && !resolve.Inside(seen, o.Addr.Addr()) {
 			continue
 		}
+		if !slices.Contains(found, read(o)) && !resolves(seen, o) {
+			continue
+		}
+		partly = partly || o.Via == subject.Via && slices.Contains(found, read(o))
 		if id, ok := byName[o.Via]; ok && (k.values[id] == "" || slices.Contains(found, read(o))) {
 			k.values[id] = read(o)
 		}
@@ -316,8 +325,15 @@ func (k knowledge) walked(seen probes.Evidence, subject probes.Observation) {
 		}
 	}
 	for via, id := range byName {
-		if via != subject.Via && slices.Contains(found, k.values[id]) {
+		if !partly && via != subject.Via && slices.Contains(found, k.values[id]) {
 			k.values["elsewhere"] = works
 		}
 	}
+}
+
+// resolves reports whether an answer by the alias says that the alias resolves:
+// where it does not, the walk tries it at the endpoint's addresses all the same.
+func resolves(seen probes.Evidence, o probes.Observation) bool {
+	lane, ok := seen.Lane(o)
+	return o.Via != probes.ViaAlias || !ok || lane.Answered
 }

@@ -81,7 +81,7 @@ func TestDecisions(t *testing.T) {
 		{name: "the default endpoint works", family: invoke.Forbidden, via: domain, causes: "api-key-rejected waf-blocked base-path-unmapped", readings: r{"P1": Forbidden}, walked: w{dns: Passed}, want: "base-path-unmapped*"},
 
 		// An HTTP API has neither keys nor a firewall.
-		{name: "an HTTP API's other paths", family: invoke.Forbidden, via: domain, causes: "authorizer-denies client-cert-distrusted base-path-unmapped", readings: r{"P1": Beyond}, want: "authorizer-denies*"},
+		{name: "an HTTP API's other paths", family: invoke.Forbidden, via: domain, causes: "authorizer-denies client-cert-distrusted base-path-unmapped identity-policy-silent backend-denied", readings: r{"P1": Beyond}, want: "authorizer-denies identity-policy-silent backend-denied"},
 
 		// By another name form there may be another cause.
 		{name: "what another form's key does", family: invoke.Forbidden, via: own, causes: ownCauses, readings: r{"P1": Forbidden, "P1 private-dns": NoMethod, "P8-none private-dns": Forbidden, "P8-bogus private-dns": Forbidden, "P13": Forbidden},
@@ -95,6 +95,8 @@ func TestDecisions(t *testing.T) {
 		{name: "this one was silent", family: invoke.Forbidden, via: dns, causes: apiCauses, readings: r{"P1": Silent, "P1 endpoint": NoMethod}, want: apiCauses},
 		{name: "this one was silent at the root", family: invoke.Forbidden, via: dns, causes: apiCauses, readings: r{"P1": Forbidden, "P1-root": Silent, "P1 endpoint": Forbidden, "P1-root endpoint": NoMethod}, want: apiCauses},
 
+		{name: "the same name passes at another address", family: invoke.Forbidden, via: dns, causes: apiCauses, readings: r{"P1": Forbidden}, walked: w{dns: Passed, alias: Passed}, want: "api-key-rejected waf-blocked default-endpoint-disabled stage-not-found"},
+
 		// Missing Authentication Token.
 		{name: "without the stage it passes", family: invoke.MissingToken, via: domain, causes: pathCauses, readings: r{"P7": Passed}, want: "stage-in-path*"},
 		{name: "without the stage it is denied", family: invoke.MissingToken, via: domain, causes: pathCauses, readings: r{"P7": Denied}, want: "stage-in-path*"},
@@ -105,7 +107,8 @@ func TestDecisions(t *testing.T) {
 		{name: "without the header it passes", family: invoke.Malformed, via: dns, causes: "authorization-malformed path-not-found", readings: r{"P6": Beyond}, want: "authorization-malformed*"},
 		{name: "without the header it is no better", family: invoke.Malformed, via: dns, causes: "authorization-malformed path-not-found", readings: r{"P6": NoMethod}, want: "authorization-malformed path-not-found"},
 		{name: "signed callers come further", family: invoke.Anonymous, via: dns, causes: "resource-policy-silent caller-anonymous", readings: r{"P1": Denied, "P1-signed": NoMethod}, want: "resource-policy-silent caller-anonymous*"},
-		{name: "anonymous callers come further", family: invoke.Named, via: dns, causes: "identity-policy-silent resource-policy-silent endpoint-policy-silent organization-policy-denies", readings: r{"P6": NoMethod}, want: "identity-policy-silent organization-policy-denies"},
+		{name: "anonymous callers come further", family: invoke.Named, via: dns, causes: "identity-policy-silent resource-policy-silent endpoint-policy-silent organization-policy-denies", readings: r{"P6": NoMethod}, want: "identity-policy-silent resource-policy-silent organization-policy-denies"},
+		{name: "they do, but are not whom a policy denies", family: invoke.Named, via: dns, causes: "identity-policy-denies resource-policy-denies endpoint-policy-denies access-key-invalid", readings: r{"P6": NoMethod}, want: "identity-policy-denies resource-policy-denies endpoint-policy-denies access-key-invalid"},
 
 		// An answer that bears nobody's marks.
 		{name: "a stranger, and no control", family: invoke.Stranger, via: dns, causes: strangers, want: strangers},
@@ -192,6 +195,26 @@ func TestEveryCauseHasARule(t *testing.T) {
 	for _, c := range invoke.Causes() {
 		if !known[c] {
 			t.Errorf("no rule is called %s", c)
+		}
+	}
+}
+
+// What API Gateway says by itself is not what lies behind it, whatever status it
+// was given.
+func TestReadings(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		answer invoke.Answer
+		want   Reading
+	}{
+		{invoke.Answer{Status: 200, Who: invoke.RESTAPI}, Passed},
+		{invoke.Answer{Status: 202, Who: invoke.RESTAPI, Denial: "waf", WAFAction: "challenge"}, Other},
+		{invoke.Answer{Status: 405, Who: invoke.RESTAPI, Denial: "waf", WAFAction: "captcha"}, Other},
+		{invoke.Answer{Status: 302, Who: invoke.RESTAPI, Family: invoke.MissingToken, ErrorType: "MissingAuthenticationTokenException"}, NoMethod},
+		{invoke.Answer{Status: 404, Who: invoke.Backend}, Backend},
+	} {
+		if got := read(probes.Observation{Outcome: probes.Unexpected, Detail: &tt.answer}); got != tt.want {
+			t.Errorf("%d %s: %s, want %s", tt.answer.Status, tt.answer.ErrorType+tt.answer.WAFAction, got, tt.want)
 		}
 	}
 }

@@ -77,7 +77,9 @@ func read(o probes.Observation) Reading {
 		return Forbidden
 	case a.Family == invoke.Stranger:
 		return Other
-	case a.Status < 400:
+	case a.WAFAction != "": // a challenge, whatever its status: nothing was let through
+		return Other
+	case a.Status < 400 && a.ErrorType == "": // a gateway response may have its status customized
 		return Passed
 	}
 	return readDenial(a)

@@ -228,6 +228,23 @@ func TestEachNameFormIsAskedAbout(t *testing.T) {
 	checkFollowUps(t, l.Requests())
 }
 
+// That the walk tries the alias where it does not resolve says nothing of it.
+func TestAliasThatDoesNotResolve(t *testing.T) {
+	l, targets := startLab(t)
+	for name, fault := range map[string]lab.Fault{"deleted": lab.APIDeleted, "public": lab.APIPublic} {
+		before := len(l.Requests())
+		l.Break(fault)
+		w := newWalker(t, l.System(), targets["orders"])
+		got := idsOf(w.round())
+		if !slices.Contains(got, "api-not-found") || !slices.Contains(got, "public-api-captured") {
+			t.Errorf("%s: %v", name, got)
+			w.tell(t)
+		}
+		checkFollowUps(t, l.Requests()[before:])
+		l.Heal()
+	}
+}
+
 // A failure is asked about once, however long it lasts, and again when it
 // comes back.
 func TestOncePerEpisode(t *testing.T) {

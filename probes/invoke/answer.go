@@ -97,7 +97,7 @@ func Of(o probes.Observation) *Answer {
 // not give to the others as well. Package identify asks for it.
 func (a *Answer) PastCertificate() bool {
 	open := slices.Contains(a.Causes, "client-cert-distrusted") || a.Who == Backend && a.Status == http.StatusForbidden
-	return a.Status/100 == 2 || fromGateway(a) && !open
+	return a.Status/100 == 2 && a.ErrorType == "" || fromGateway(a) && !open
 }
 
 // String is the line that people are shown.

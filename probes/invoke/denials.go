@@ -80,7 +80,8 @@ var (
 	signatureSet   = []string{"clock-behind", "clock-ahead", "signature-mismatch", "signing-scope-wrong"}
 	missingTokens  = slices.Concat([]string{"request-unsigned"}, absent, []string{"stage-in-path"})
 	malformedSet   = slices.Concat([]string{"authorization-malformed"}, absent)
-	httpForbidden  = []string{"authorizer-denies", "client-cert-distrusted", "base-path-unmapped"}
+	httpForbidden  = slices.Concat([]string{"authorizer-denies", "client-cert-distrusted", "base-path-unmapped", "request-unsigned"}, httpSigned, []string{"backend-denied"})
+	httpSigned     = []string{"identity-policy-silent", "identity-policy-denies", "access-key-invalid", "signature-mismatch"} // HTTP APIs have one word for all
 	internalCauses = []string{"integration-failed", "authorizer-failed"}
 )
 
@@ -170,9 +171,9 @@ var denials = []denial{
 	{id: "429", errorTypes: []string{"LimitExceededException"}, causes: []string{"quota-exceeded"}, certainty: probes.Certain, source: guide + "api-gateway-api-usage-plans"},
 
 	{id: "400", errorTypes: []string{"BadRequestException"}, causes: []string{"request-invalid"}, certainty: probes.Certain, source: guide + "api-gateway-method-request-validation"},
-	{id: "413", status: []int{413}, meets: fromGateway, causes: []string{"request-invalid"}, certainty: probes.Possible, source: guide + "supported-gateway-response-types"},
-	{id: "414", status: []int{414}, meets: fromGateway, causes: []string{"request-invalid"}, certainty: probes.Possible, source: guide + "limits"},
-	{id: "415", status: []int{415}, meets: fromGateway, causes: []string{"request-invalid"}, certainty: probes.Possible, source: guide + "supported-gateway-response-types"},
+	{id: "413", status: []int{413}, meets: itself, causes: []string{"request-invalid"}, certainty: probes.Possible, source: guide + "supported-gateway-response-types"},
+	{id: "414", status: []int{414}, meets: itself, causes: []string{"request-invalid"}, certainty: probes.Possible, source: guide + "limits"},
+	{id: "415", status: []int{415}, meets: itself, causes: []string{"request-invalid"}, certainty: probes.Possible, source: guide + "supported-gateway-response-types"},
 
 	// Integrations.
 	{id: "504", errorTypes: internalTypes, message: re(`^Endpoint request timed out$`),
@@ -189,11 +190,11 @@ var denials = []denial{
 
 	// HTTP APIs, which give no error types.
 	{id: "http-403", who: HTTPAPI, status: []int{403}, message: re(`^Forbidden$`), causes: httpForbidden, family: Forbidden, source: k0},
-	{id: "http-401", who: HTTPAPI, status: []int{401}, message: re(`^Unauthorized$`), causes: []string{"authorizer-unauthorized"}, certainty: probes.Likely, source: guide + "http-api-jwt-authorizer"},
-	{id: "http-404", who: HTTPAPI, status: []int{404}, message: re(`^Not Found$`), causes: absent, source: "general knowledge of HTTP APIs"},
+	{id: "http-401", who: HTTPAPI, status: []int{401}, message: re(`^Unauthorized$`), causes: []string{"authorizer-unauthorized", "backend-denied"}, source: guide + "http-api-jwt-authorizer"},
+	{id: "http-404", who: HTTPAPI, status: []int{404}, message: re(`^Not Found$`), causes: slices.Concat(absent, []string{"stage-in-path"}), source: "general knowledge of HTTP APIs"},
 	{id: "http-429", who: HTTPAPI, status: []int{429}, message: re(`^Too Many Requests$`), causes: []string{"throttled"}, certainty: probes.Likely, source: guide + "http-api-throttling"},
 	{id: "http-5xx", who: HTTPAPI, status: []int{500, 502, 503, 504}, message: re(`(?i)^(Internal Server Error|Service Unavailable|Bad Gateway|Gateway Timeout|Endpoint request timed out)$`),
-		causes: []string{"integration-failed"}, certainty: probes.Likely, source: "general knowledge of HTTP APIs"},
+		causes: []string{"integration-failed", "backend-error"}, source: "general knowledge of HTTP APIs"},
 	{id: "http-backend", who: HTTPAPI, status: []int{401, 403}, meets: ownWords, causes: []string{"backend-denied"}, certainty: probes.Likely, source: "general knowledge of HTTP APIs"},
 	{id: "http-backend", who: HTTPAPI, meets: func(a *Answer) bool { return a.Status >= 500 && ownWords(a) }, causes: []string{"backend-error"}, certainty: probes.Likely, source: "general knowledge of HTTP APIs"},
 
@@ -222,10 +223,14 @@ var denials = []denial{
 // HTTP API itself, all of whose words are known.
 func ownWords(a *Answer) bool { return a.Size > 0 }
 
-func failed(a *Answer) bool { return a.Status >= 400 }
+// failed counts redirects in: to a page to log in is where proxies send people.
+func failed(a *Answer) bool { return a.Status >= 300 }
 
 // fromGateway reports whether the answer bears API Gateway's marks.
 func fromGateway(a *Answer) bool { return a.Who == RESTAPI || a.Who == HTTPAPI || a.Who == Backend }
+
+// itself reports whether API Gateway may have answered by itself.
+func itself(a *Answer) bool { return a.Who == RESTAPI || a.Who == HTTPAPI }
 
 // foreign reports whether something answered that cannot be the API. Of a
 // domain with no API behind it that is known, nobody can say that.
@@ -252,7 +257,8 @@ func (d *denial) matches(a *Answer, textAlone bool) bool {
 
 // match returns the row that the answer is, or nil.
 func match(a *Answer) *denial {
-	if a.Status < 400 && a.WAFAction == "" && a.ErrorType == "" { // a gateway response may redirect to log in
+	redirect := a.Status >= 300 && !fromGateway(a)
+	if a.Status < 400 && a.WAFAction == "" && a.ErrorType == "" && !redirect { // a gateway response may redirect to log in
 		return nil
 	}
 	for _, textAlone := range []bool{false, true} {
@@ -310,17 +316,19 @@ func (s situation) admits(cause string) bool {
 	}
 	switch cause {
 	case "stage-not-found", "default-endpoint-disabled", "host-not-recognized", "public-api-captured", "api-not-found":
-		return !domain
+		return !domain || s.answer.apiNamed // as to a load balancer before the endpoint
 	case "strict-endpoint-access":
-		return s.via == probes.ViaEndpoint // elsewhere SNI and Host agree
+		return s.via == probes.ViaEndpoint || domain && s.answer.apiNamed // elsewhere SNI and Host agree
 	case "client-cert-distrusted":
 		return domain && s.answer.CertAsked // asked for if and only if mutual TLS is on (measured)
 	case "base-path-unmapped":
-		return domain
+		return domain && !s.answer.apiNamed // which wins over the Host
 	case "domain-not-associated":
 		return domain && (s.Endpoint.ID != "" || s.Endpoint.DNSName != "" || len(s.Endpoint.Addresses) > 0)
 	case "request-unsigned":
 		return s.answer.Signed == nil
+	case "identity-policy-silent", "identity-policy-denies", "access-key-invalid", "signature-mismatch":
+		return s.answer.Who != HTTPAPI || !s.nobody()
 	case "stage-in-path":
 		return domain && strings.Trim(s.answer.Path, "/") != ""
 	}

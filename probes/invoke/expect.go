@@ -85,8 +85,10 @@ func (e *expectation) judge(a *Answer, r *reply) (probes.Outcome, error) {
 		return probes.Unexpected, fmt.Errorf("%s (answered by: %s)", a.short(), a.Who)
 	}
 	if err := e.checkBody(r); err != nil {
-		a.Causes, a.Certainty, a.Family = []string{"body-unexpected"}, probes.Certain, ""
-		a.Denial = ""
+		a.Causes, a.Certainty, a.Family, a.Denial = []string{"body-unexpected"}, probes.Certain, "", ""
+		if d := e.stranger(a); d != nil {
+			a.Causes, a.Certainty, a.Family, a.Denial = slices.Concat(d.causes, a.Causes), probes.Possible, d.family, d.id
+		}
 		return probes.Unexpected, err
 	}
 	a.Causes, a.Certainty, a.Family, a.Denial = nil, probes.No, "", ""
@@ -94,13 +96,14 @@ func (e *expectation) judge(a *Answer, r *reply) (probes.Outcome, error) {
 }
 
 // accepts reports whether the status is a good one. A challenge of AWS WAF has
-// status 202, and is not what a caller wants.
+// status 202, and is not what a caller wants, nor is a gateway response whose
+// status was customized.
 func (e *expectation) accepts(a *Answer) bool {
 	if len(e.Status) > 0 {
 		return slices.Contains(e.Status, a.Status)
 	}
 	recognized := a.Denial == "recognized"
-	return a.Status >= 200 && a.Status < 300 && a.WAFAction == "" && !recognized
+	return a.Status >= 200 && a.Status < 300 && a.WAFAction == "" && a.ErrorType == "" && !recognized
 }
 
 // impostor says what it means that a good answer lacks API Gateway's marks,
@@ -110,7 +113,16 @@ func (e *expectation) accepts(a *Answer) bool {
 // what a good answer looks like knows better, and so does whoever calls a
 // custom domain: what is in front of it may take the marks away.
 func (e *expectation) impostor(a *Answer) *denial {
-	if !e.private || len(e.Status) > 0 || e.body != nil || len(e.JSON) > 0 || fromGateway(a) {
+	if len(e.Status) > 0 || e.body != nil || len(e.JSON) > 0 {
+		return nil
+	}
+	return e.stranger(a)
+}
+
+// stranger is what an answer would mean that lacks the marks, if it were a bad
+// one; nil if it has them, or need not.
+func (e *expectation) stranger(a *Answer) *denial {
+	if !e.private || fromGateway(a) {
 		return nil
 	}
 	return match(&Answer{Status: http.StatusNotFound, Who: a.Who, expectsGateway: true})

@@ -154,7 +154,7 @@ var gatewayRules = []*probes.Rule{{
 var backendRules = []*probes.Rule{{
 	ID:     "backend-denied",
 	Title:  "The backend behind the API denies the request",
-	Means:  "The answer came through API Gateway without an error type (an HTTP API: with words that are not its own), so API Gateway let the request pass and what is behind it refused. (A gateway response customized beyond recognition looks the same.)",
+	Means:  "The answer came through API Gateway without an error type (an HTTP API: with words that are not its own, or that others use as well), so API Gateway let the request pass and what is behind it refused. (A gateway response customized beyond recognition looks the same.)",
 	Fix:    "Read the backend's own log and authorization. If it is a customized gateway response (aws apigateway get-gateway-responses --rest-api-id API), teach the agent what it means under recognize.",
 	Source: k0 + "; inferred from the missing x-amzn-errortype",
 	Match:  means("backend-denied"),
@@ -162,7 +162,7 @@ var backendRules = []*probes.Rule{{
 }, {
 	ID:     "backend-error",
 	Title:  "The backend behind the API fails",
-	Means:  "The answer came through API Gateway without an error type (an HTTP API: with words that are not its own): the request passed every check, and the backend, or the VPC link to it, answered with an error or was not available.",
+	Means:  "The answer came through API Gateway without an error type (an HTTP API: with words that are not its own, or that others use as well): the request passed every check, and the backend, or the VPC link to it, answered with an error or was not available.",
 	Fix:    "Read the backend's log for the request (X-Amzn-Trace-Id joins them). For a VPC link look at the load balancer's targets: aws elbv2 describe-target-health --target-group-arn ARN; aws apigateway get-vpc-links.",
 	Source: guide + "api-gateway-integration-settings; inferred from the missing x-amzn-errortype",
 	Match:  means("backend-error"),

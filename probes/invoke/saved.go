@@ -152,7 +152,7 @@ func Saved(a Answer) (*probes.Target, probes.Observation) {
 	}
 	o := probes.Observation{Kind: name, Via: a.origin.via, Name: a.Host, Addr: a.origin.addr, Detail: &a}
 	o.Outcome = probes.OK
-	if a.Status >= 300 || a.Status < 200 || a.WAFAction != "" {
+	if a.Status >= 300 || a.Status < 200 || a.WAFAction != "" || a.ErrorType != "" {
 		o.Outcome, o.Err = statusOutcome(&a), errors.New(a.short())
 		if len(a.Causes) == 0 {
 			a.Causes, a.Certainty = []string{"status-unexpected"}, probes.Certain
