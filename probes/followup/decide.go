@@ -313,14 +313,16 @@ func (k knowledge) walked(seen probes.Evidence, subject probes.Observation) {
 		if a == nil || a.Status == 0 || o.Addr.IsValid() && !resolve.Inside(seen, o.Addr.Addr()) {
 			continue
 		}
-		if !slices.Contains(found, read(o)) && !resolves(seen, o) {
+		reading := read(o)
+		passes := slices.Contains(found, reading)
+		if !passes && !resolves(seen, o) {
 			continue
 		}
-		partly = partly || o.Via == subject.Via && slices.Contains(found, read(o))
-		if id, ok := byName[o.Via]; ok && (k.values[id] == "" || slices.Contains(found, read(o))) {
-			k.values[id] = read(o)
+		partly = partly || passes && o.Via == subject.Via
+		if id, ok := byName[o.Via]; ok && (passes || k.values[id] == "") {
+			k.values[id] = reading
 		}
-		if o.Via == probes.ViaDomain && subject.Via != probes.ViaDomain && slices.Contains(found, read(o)) {
+		if passes && o.Via == probes.ViaDomain && subject.Via != probes.ViaDomain {
 			k.values["domain"] = works
 		}
 	}

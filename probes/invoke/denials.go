@@ -314,6 +314,9 @@ func (s situation) admits(cause string) bool {
 	if s.via == "" && cause != "request-unsigned" {
 		return true // a saved answer, of whose request nothing is known
 	}
+	if s.answer.Who == HTTPAPI && slices.Contains(httpSigned, cause) && s.nobody() {
+		return false
+	}
 	switch cause {
 	case "stage-not-found", "default-endpoint-disabled", "host-not-recognized", "public-api-captured", "api-not-found":
 		return !domain || s.answer.apiNamed // as to a load balancer before the endpoint
@@ -327,8 +330,6 @@ func (s situation) admits(cause string) bool {
 		return domain && (s.Endpoint.ID != "" || s.Endpoint.DNSName != "" || len(s.Endpoint.Addresses) > 0)
 	case "request-unsigned":
 		return s.answer.Signed == nil
-	case "identity-policy-silent", "identity-policy-denies", "access-key-invalid", "signature-mismatch":
-		return s.answer.Who != HTTPAPI || !s.nobody()
 	case "stage-in-path":
 		return domain && strings.Trim(s.answer.Path, "/") != ""
 	}

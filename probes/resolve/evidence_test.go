@@ -3,6 +3,7 @@ package resolve
 import (
 	"fmt"
 	"net/netip"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -247,5 +248,32 @@ func TestNotesSayWhoAnsweredWhat(t *testing.T) {
 	}
 	if len(found) != 1 || !slices.Equal(found[0].Notes, want) {
 		t.Errorf("findings %+v, want one with notes %q", found, want)
+	}
+}
+
+// A field that is forgotten there is lost with the whole course.
+func TestEveryFieldOfACourseIsToTell(t *testing.T) {
+	t.Parallel()
+	if !new(Course).straight() {
+		t.Error("nothing is something")
+	}
+	for i := range reflect.TypeFor[Course]().NumField() {
+		var c Course
+		field := reflect.ValueOf(&c).Elem().Field(i)
+		switch field.Kind() {
+		case reflect.Slice:
+			field.Set(reflect.MakeSlice(field.Type(), 1, 1))
+		case reflect.String:
+			field.SetString("x")
+		case reflect.Int:
+			field.SetInt(1)
+		case reflect.Bool:
+			field.SetBool(true)
+		default:
+			t.Fatalf("a kind of field that this test does not know: %s", field.Kind())
+		}
+		if c.straight() {
+			t.Errorf("%s is forgotten", reflect.TypeFor[Course]().Field(i).Name)
+		}
 	}
 }
