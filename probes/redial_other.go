@@ -12,4 +12,6 @@ import (
 func HangUp(Network, net.Conn) bool { return false }
 
 // Redial fails: there is no socket that was hung up.
-func Redial(net.Conn, netip.AddrPort) error { return errors.ErrUnsupported }
+func Redial(net.Conn, netip.AddrPort) (netip.AddrPort, error) {
+	return netip.AddrPort{}, errors.ErrUnsupported
+}

@@ -40,7 +40,7 @@ var Kind = probes.Kind{
 	Metrics:  []*probes.Metric{up, connectTime, probes.Delay},
 	Rules:    Rules,
 	New: func(sys probes.System) probes.Constructor {
-		m := &machine{sys.Network, speaks}
+		m := &machine{network: sys.Network, speaks: speaks}
 		return func(t *probes.Target) (probes.Probe, error) { return &probe{m, t.StepTimeout()}, nil }
 	},
 }
@@ -104,15 +104,23 @@ func OK(seen probes.Evidence, lane probes.Lane) bool {
 // A [net.Dialer] does not offer Multipath TCP unless told to, and a Network
 // should not: middleboxes that drop unknown options would look like silence.
 func Dial(ctx context.Context, network probes.Network, lane probes.Lane) (net.Conn, probes.Observation) {
-	o := probes.Observation{Via: lane.Via, Name: lane.ServerName, Addr: lane.Addr, Start: time.Now()}
+	start := time.Now()
 	conn, err := network.DialContext(ctx, "tcp", lane.Addr.String())
-	took := time.Since(o.Start)
+	if err != nil {
+		return nil, dialed(lane, start, nil, err)
+	}
+	return conn, dialed(lane, start, inquire(conn), nil)
+}
+
+// dialed is the observation of a connection that has just been made, or not.
+func dialed(lane probes.Lane, start time.Time, d *Detail, err error) probes.Observation {
+	o := probes.Observation{Via: lane.Via, Name: lane.ServerName, Addr: lane.Addr, Start: start}
+	took := time.Since(start)
 	o.Outcome, o.Err = probes.Classify(err), err
 	if err != nil {
 		o.Phases = []probes.Phase{{Name: probes.PhaseConnect, Took: took}}
-		return nil, o
+		return o
 	}
-	d := inquire(conn)
 	if !d.Kernel || d.RTT > took {
 		d.RTT, d.Kernel = took, false
 	}
@@ -121,15 +129,12 @@ func Dial(ctx context.Context, network probes.Network, lane probes.Lane) (net.Co
 	if d.Kernel {
 		o.Values = append(make([]probes.Value, 0, 3), probes.Delay.Is((took - d.RTT).Seconds())) // with room for those of read
 	}
-	return conn, o
+	return o
 }
 
 // inquire asks the kernel about the connection.
 func inquire(conn net.Conn) *Detail {
-	d := new(Detail)
-	if local, ok := conn.LocalAddr().(*net.TCPAddr); ok {
-		d.Local = local.AddrPort()
-	}
+	d := &Detail{Local: probes.AddrPortOf(conn.LocalAddr())}
 	info(conn, d)
 	return d
 }
@@ -143,19 +148,17 @@ type probe struct {
 type machine struct {
 	network probes.Network
 	speaks  func(ipv4 bool) bool // whether it has an address of the family
+	sockets probes.Rack[*socket]
 }
 
 // Probe implements [probes.Probe].
 func (p *probe) Probe(ctx context.Context, seen probes.Evidence, line *probes.Line) []probes.Observation {
 	ctx = probes.Within(ctx, p.timeout)
-	conn, o := Dial(ctx, p.network, line.Lane)
-	if conn != nil && !line.More {
-		o.Outcome, o.Err = linger(ctx, conn, Of(o).RTT)
-	}
-	if o.Outcome == probes.OK {
-		line.Conn = conn
-	} else if conn != nil {
-		conn.Close()
+	var o probes.Observation
+	if line.More {
+		line.Conn, o = Dial(ctx, p.network, line.Lane)
+	} else {
+		o = p.call(ctx, line.Lane)
 	}
 	if foreignFamily(seen, line.Lane, o) && !p.speaks(line.Addr.Addr().Is4()) {
 		o.Outcome = probes.Skipped
@@ -204,7 +207,7 @@ func Listen(ctx context.Context, conn net.Conn, until time.Time) error {
 // linger waits a moment for what an accepting peer does next. Some, or devices
 // before them, accept only to reset or to hang up: such a port is not open.
 // Since nothing follows on this connection, what the peer says first is read.
-func linger(ctx context.Context, conn net.Conn, rtt time.Duration) (probes.Outcome, error) {
+func linger(ctx context.Context, conn net.Conn, addr netip.AddrPort, rtt time.Duration) (probes.Outcome, error) {
 	until := patience(rtt)
 	if deadline, ok := ctx.Deadline(); ok && deadline.Before(until) {
 		until = deadline
@@ -219,5 +222,5 @@ func linger(ctx context.Context, conn net.Conn, rtt time.Duration) (probes.Outco
 	case errors.Is(err, io.EOF):
 		return probes.Closed, fmt.Errorf("accepted, then closed: %w", err)
 	}
-	return probes.Classify(err), fmt.Errorf("accepted, then: %w", err)
+	return probes.Classify(err), fmt.Errorf("accepted, then: %w", probes.ErrorAt(net.TCPAddrFromAddrPort(addr), err))
 }

@@ -140,7 +140,7 @@ func (q *question) message() (*dns.Msg, []byte, error) {
 type client struct {
 	probes.System
 	crowd   crowd
-	sockets rack
+	sockets probes.Rack[*socket]
 	buffers sync.Pool // of *[maxDatagram]byte
 }
 
@@ -169,7 +169,7 @@ func overUDP(ctx context.Context, questions []*question) {
 	defer from.crowd.enter(ctx, questions[0].server)()
 	flights := make([]flight, 0, len(questions))
 	for _, q := range questions {
-		s, err := from.sockets.dial(ctx, from.Network, q.server)
+		s, err := from.dial(ctx, q.server)
 		if isTimeout(err) {
 			err = errNotAsked // to make a socket takes no reply
 		}
@@ -183,7 +183,7 @@ func overUDP(ctx context.Context, questions []*question) {
 	}
 	defer context.AfterFunc(ctx, func() {
 		for _, f := range flights {
-			f.conn.SetReadDeadline(time.Unix(1, 0))
+			f.socket.SetReadDeadline(time.Unix(1, 0))
 		}
 	})()
 	buf := from.buffer()
@@ -206,26 +206,18 @@ func overUDP(ctx context.Context, questions []*question) {
 		if f.reply.resent > 0 {
 			f.await(ctx, buf[:])
 		}
-		f.err = finally(ctx, f.reply.stray, f.located(f.err))
+		f.err = finally(ctx, f.reply.stray, probes.ErrorAt(net.UDPAddrFromAddrPort(f.server), f.err))
 	}
-}
-
-// located makes an error name the server, and not whom the socket asked first.
-func (f flight) located(err error) error {
-	if op, ok := errors.AsType[*net.OpError](err); ok {
-		op.Source, op.Addr = nil, net.UDPAddrFromAddrPort(f.server)
-	}
-	return err
 }
 
 // land ends the flight. A socket whose question got one reply, and nothing else,
 // may ask again, unless its deadline is being set this moment.
 func (f flight) land(ctx context.Context) {
 	if f.err != nil || f.reply.resent > 0 || f.reply.stray > 0 || ctx.Err() != nil {
-		f.conn.Close()
+		f.socket.Close()
 		return
 	}
-	f.from.sockets.put(f.from.Network, f.socket)
+	f.from.put(f.socket, f.server)
 }
 
 // simplify takes EDNS0 out of the question: something on the way may drop what
@@ -241,11 +233,11 @@ func (f flight) simplify() {
 
 // send sends the question, whose reply is to be here by a moment.
 func (f flight) send(by time.Time) {
-	f.conn.SetReadDeadline(by)
+	f.socket.SetReadDeadline(by)
 	if f.sent.IsZero() {
 		f.sent = time.Now()
 	}
-	_, f.err = f.conn.Write(f.packed)
+	_, f.err = f.socket.Write(f.packed)
 }
 
 // await receives until the reply comes or it takes too long. What is not the
@@ -265,7 +257,7 @@ func (f flight) await(ctx context.Context, buf []byte) {
 		packet, delay, err := f.receive(buf)
 		if isTimeout(err) && !late {
 			late = true
-			f.conn.SetReadDeadline(time.Now().Add(grace))
+			f.socket.SetReadDeadline(time.Now().Add(grace))
 			continue
 		}
 		if err != nil {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"net"
 	"net/netip"
-	"slices"
-	"sync"
 	"time"
 
 	"vpcprobe/probes"
@@ -13,70 +11,37 @@ import (
 
 // A socket is a UDP socket, connected to a server for one question.
 type socket struct {
-	conn    net.Conn
+	net.Conn
 	receive func(buf []byte) (packet []byte, waited time.Duration, err error)
-	ipv4    bool
-	rested  time.Time // when it was hung up
+	port    uint16 // ours
 }
 
-// idle is how long a socket is kept that is not needed.
-const idle = 10 * time.Second
-
-// A rack keeps sockets that are hung up, to ask again from other ports: callers'
-// questions come from new ones, and what lives on in a flow that works, a
-// firewall's memory of it for instance, must not pass for theirs. (With ports
+// dial returns a socket that is connected to the server, from a new port:
+// callers' questions come from new ones, and what lives on in a flow that works,
+// a firewall's memory of it for instance, must not pass for theirs. (With ports
 // that were kept, where half of the new flows led nowhere, fewer than 2 % of the
-// lookups failed, and callers' every second.) To make a socket takes a fifth of
-// the CPU time of a lookup at the edge.
-type rack struct {
-	mu    sync.Mutex
-	spare []*socket // the one that was used last is at the end
-}
-
-// dial returns a socket that is connected to the server, from a new port.
-func (r *rack) dial(ctx context.Context, network probes.Network, server netip.AddrPort) (*socket, error) {
-	ipv4 := server.Addr().Is4()
-	if ipv4 || server.Addr().Zone() == "" {
-		if s := r.take(ipv4); s != nil {
-			if probes.Redial(s.conn, server) == nil {
-				return s, nil
-			}
-			s.conn.Close() // a fresh one tells what is wrong
+// lookups failed, and callers' every second.)
+func (c *client) dial(ctx context.Context, server netip.AddrPort) (*socket, error) {
+	if s, ok := c.sockets.Take(server); ok {
+		local, err := probes.Redial(s.Conn, server)
+		if err == nil && local.Port() != s.port {
+			s.port = local.Port()
+			return s, nil
 		}
+		s.Close() // a fresh one tells what is wrong
 	}
-	conn, err := probes.DialUDP(ctx, network, server)
+	conn, err := probes.DialUDP(ctx, c.Network, server)
 	if err != nil {
 		return nil, err
 	}
-	return &socket{conn: conn, receive: receiver(conn), ipv4: ipv4}, nil
+	return &socket{conn, receiver(conn), probes.AddrPortOf(conn.LocalAddr()).Port()}, nil
 }
 
-// take returns the spare socket of the family that was used last, or nil.
-func (r *rack) take(ipv4 bool) *socket {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for i := len(r.spare) - 1; i >= 0; i-- {
-		if s := r.spare[i]; s.ipv4 == ipv4 {
-			r.spare = slices.Delete(r.spare, i, i+1)
-			return s
-		}
-	}
-	return nil
-}
-
-// put keeps a socket that has served, or closes it. With each that is kept, one
-// goes that was not needed for long.
-func (r *rack) put(network probes.Network, s *socket) {
-	if !probes.HangUp(network, s.conn) {
-		s.conn.Close()
+// put keeps a socket that has served.
+func (c *client) put(s *socket, server netip.AddrPort) {
+	if !probes.HangUp(c.Network, s.Conn) {
+		s.Close()
 		return
 	}
-	s.rested = time.Now()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.spare = append(r.spare, s)
-	if oldest := r.spare[0]; len(r.spare) > 2*crowded || s.rested.Sub(oldest.rested) > idle {
-		r.spare = slices.Delete(r.spare, 0, 1)
-		oldest.conn.Close()
-	}
+	c.sockets.Put(s, server)
 }

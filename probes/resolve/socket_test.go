@@ -81,12 +81,6 @@ func put(t *testing.T, from *client, server netip.AddrPort) *question {
 	return q
 }
 
-func (r *rack) count() int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return len(r.spare)
-}
-
 // A socket that serves again does so from another port, to whichever server: to
 // the network it is a new one.
 func TestEachQuestionHasItsOwnPort(t *testing.T) {
@@ -103,7 +97,7 @@ func TestEachQuestionHasItsOwnPort(t *testing.T) {
 				}
 			}
 		}
-		if n := from.sockets.count(); n != 1 {
+		if n := from.sockets.Len(); n != 1 {
 			t.Errorf("%s: %d sockets were made, want 1", address, n)
 		}
 		ports := slices.Concat(one.seen(), two.seen())
@@ -123,7 +117,7 @@ func TestSocketsThatBroughtMoreAreNotUsedAgain(t *testing.T) {
 	if q := put(t, from, noise.addr()); q.err != nil || q.reply.stray != 1 {
 		t.Errorf("%v, %d stray; want 1", q.err, q.reply.stray)
 	}
-	if n := from.sockets.count(); n != 0 {
+	if n := from.sockets.Len(); n != 0 {
 		t.Errorf("%d sockets are kept that got what was not their reply", n)
 	}
 	for range 50 {
@@ -146,7 +140,7 @@ func TestErrorsOfSocketsThatServeAgainNameTheServer(t *testing.T) {
 	if probes.Classify(q.err) != probes.Refused || !strings.Contains(q.err.Error(), nobody.String()) || strings.Contains(q.err.Error(), good.addr().String()) {
 		t.Errorf("%v; want %v, refused", q.err, nobody)
 	}
-	if n := from.sockets.count(); n != 0 {
+	if n := from.sockets.Len(); n != 0 {
 		t.Errorf("%d sockets are kept that were refused", n)
 	}
 }
@@ -164,36 +158,8 @@ func TestOtherNetworksMakeEverySocket(t *testing.T) {
 			t.Fatal(q.err)
 		}
 	}
-	if dials != 3 || from.sockets.count() != 0 {
-		t.Errorf("%d dials for 3 questions, %d sockets kept", dials, from.sockets.count())
-	}
-}
-
-// No more are kept than a crowd needs.
-func TestSpareSocketsAreBounded(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("SKIP: sockets are not used again here")
-	}
-	from := &client{System: probes.Host()}
-	server := counter(t, "127.0.0.1:0", answered)
-	var sockets []*socket
-	for range 3 * crowded {
-		s, err := from.sockets.dial(t.Context(), from.Network, server.addr())
-		if err != nil {
-			t.Fatal(err)
-		}
-		sockets = append(sockets, s)
-	}
-	for _, s := range sockets {
-		from.sockets.put(from.Network, s)
-	}
-	if n := from.sockets.count(); n != 2*crowded {
-		t.Fatalf("%d are kept, want %d", n, 2*crowded)
-	}
-	from.sockets.spare[0].rested = from.sockets.spare[0].rested.Add(-idle)
-	s, _ := from.sockets.dial(t.Context(), from.Network, server.addr())
-	if from.sockets.put(from.Network, s); from.sockets.count() != 2*crowded-1 {
-		t.Errorf("%d are kept after one was idle for long, want %d", from.sockets.count(), 2*crowded-1)
+	if dials != 3 || from.sockets.Len() != 0 {
+		t.Errorf("%d dials for 3 questions, %d sockets kept", dials, from.sockets.Len())
 	}
 }
 

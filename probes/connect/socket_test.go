@@ -1,0 +1,151 @@
+//go:build linux
+
+package connect
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"vpcprobe/probes"
+)
+
+// direct is a machine with sockets of its own, one of which has served.
+func direct(t *testing.T) *machine {
+	t.Helper()
+	m := &machine{network: probes.Host().Network, speaks: speaks}
+	real, _ := open(t)
+	if o := m.call(t.Context(), laneTo(real)); o.Outcome != probes.OK || m.sockets.Len() != 1 {
+		t.Fatalf("%s (%v), %d sockets kept, want one", o.Outcome, o.Err, m.sockets.Len())
+	}
+	return m
+}
+
+func laneTo(real string) probes.Lane {
+	return probes.Lane{Via: probes.ViaPrivateDNS, ServerName: "a.example", Addr: netip.MustParseAddrPort(real)}
+}
+
+// A socket that serves again sees and says what a fresh one does.
+func TestSocketsThatServeAgain(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		peer peer
+		want probes.Outcome
+		kept int
+	}{
+		{"open", open, probes.OK, 1},
+		{"a server that speaks first", greeting, probes.OK, 1},
+		{"nothing listens", refusing, probes.Refused, 0},
+		{"accepted, then reset", resetting, probes.Reset, 0},
+		{"accepted, then closed", hangingUp, probes.Closed, 0},
+		{"silent", silent, probes.Timeout, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			real, _ := tt.peer(t)
+			m := direct(t)
+			ctx := probes.Within(t.Context(), 400*time.Millisecond)
+			again, fresh := m.call(ctx, laneTo(real)), (&machine{network: m.network}).call(probes.Within(t.Context(), 400*time.Millisecond), laneTo(real))
+			if again.Outcome != tt.want || fresh.Outcome != tt.want {
+				t.Errorf("%s (%v), a fresh one %s (%v); want %s", again.Outcome, again.Err, fresh.Outcome, fresh.Err, tt.want)
+			}
+			if say(again.Err) != say(fresh.Err) || strings.Contains(say(again.Err), "->") {
+				t.Errorf("%v, a fresh one %v; want the same, without the socket's own port", again.Err, fresh.Err)
+			}
+			if m.sockets.Len() != tt.kept {
+				t.Errorf("%d sockets are kept, want %d", m.sockets.Len(), tt.kept)
+			}
+			a, f := Of(again), Of(fresh)
+			if tt.name == "open" && (a.MSS != f.MSS || a.PMTU != f.PMTU || !a.Kernel || a.Local.Addr() != f.Local.Addr() || a.Local == f.Local) {
+				t.Errorf("%+v, a fresh one %+v", a, f)
+			}
+		})
+	}
+}
+
+func say(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// Each connection comes from a port of its own and is reset; one socket makes
+// them all.
+func TestEachConnectionHasItsOwnPort(t *testing.T) {
+	for _, address := range []string{"127.0.0.1:0", "[::1]:0"} {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			t.Logf("SKIP %s: %v", address, err)
+			continue
+		}
+		var mu sync.Mutex
+		var ports []uint16
+		ends := map[string]int{}
+		var serving sync.WaitGroup
+		serving.Go(func() {
+			for {
+				conn, err := l.Accept()
+				if err != nil {
+					return
+				}
+				serving.Go(func() {
+					defer conn.Close()
+					_, err := io.Copy(io.Discard, conn)
+					mu.Lock()
+					defer mu.Unlock()
+					ports = append(ports, probes.AddrPortOf(conn.RemoteAddr()).Port())
+					if errors.Is(err, syscall.ECONNRESET) {
+						ends["reset"]++
+					} else {
+						ends["finished"]++
+					}
+				})
+			}
+		})
+		m := &machine{network: probes.Host().Network}
+		const n = 8
+		for range n {
+			o := m.call(t.Context(), laneTo(l.Addr().String()))
+			if o.Outcome != probes.OK || m.sockets.Len() != 1 {
+				t.Fatalf("%s (%v), %d sockets kept", o.Outcome, o.Err, m.sockets.Len())
+			}
+		}
+		l.Close()
+		serving.Wait()
+		slices.Sort(ports)
+		if distinct := len(slices.Compact(ports)); distinct != n || ends["reset"] != n {
+			t.Errorf("%s: %d ports, ended %v; want %d, all reset", address, distinct, ends, n)
+		}
+	}
+}
+
+// A walk that is given up while its socket connects ends then, and the socket is
+// not used again.
+func TestGivenUpWhileConnectingAgain(t *testing.T) {
+	real, _ := silent(t)
+	m := direct(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(3*brief, cancel)
+	if o := m.call(ctx, laneTo(real)); o.Outcome != probes.Aborted || m.sockets.Len() != 0 {
+		t.Errorf("%s (%v), %d sockets kept; want aborted and none", o.Outcome, o.Err, m.sockets.Len())
+	}
+}
+
+// A network that is not the machine's own makes every connection.
+func TestOtherNetworksMakeEveryConnection(t *testing.T) {
+	m := &machine{network: world{a1: open}.network(t), speaks: speaks}
+	for range 3 {
+		if o := m.call(t.Context(), probes.Lane{Addr: netip.AddrPortFrom(a1, 443)}); o.Outcome != probes.OK || m.sockets.Len() != 0 {
+			t.Errorf("%s (%v), %d sockets kept; want none", o.Outcome, o.Err, m.sockets.Len())
+		}
+	}
+}
