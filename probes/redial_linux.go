@@ -1,6 +1,7 @@
 package probes
 
 import (
+	"encoding/binary"
 	"net"
 	"net/netip"
 	"os"
@@ -26,8 +27,12 @@ func HangUp(network Network, conn net.Conn) bool {
 	if err != nil {
 		return false
 	}
+	clean := forgetful
+	if datagrams {
+		clean = empty
+	}
 	free := false
-	err = raw.Control(func(fd uintptr) { free = disconnect(fd) && (!datagrams || empty(fd)) })
+	err = raw.Control(func(fd uintptr) { free = disconnect(fd) && clean(fd) })
 	return err == nil && free
 }
 
@@ -36,6 +41,14 @@ func disconnect(fd uintptr) bool {
 	nobody := unix.RawSockaddr{Family: unix.AF_UNSPEC}
 	_, _, errno := unix.Syscall(unix.SYS_CONNECT, fd, uintptr(unsafe.Pointer(&nobody)), unsafe.Sizeof(nobody))
 	return errno == 0
+}
+
+// forgetful takes the error away that disconnecting leaves for those who wait on
+// a TCP socket. The runtime's poller may come upon it while the socket connects
+// again, and would take the socket for one that cannot be waited for.
+func forgetful(fd uintptr) bool {
+	_, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR)
+	return err == nil
 }
 
 // empty reports whether nothing waits in a socket that has no peer: a reply that
@@ -71,7 +84,7 @@ func Redial(conn net.Conn, addr netip.AddrPort) (local netip.AddrPort, err error
 		}
 		switch err {
 		case nil:
-			local, err = localAddr(int(fd))
+			local, err = name(unix.SYS_GETSOCKNAME, int(fd))
 		case unix.EINPROGRESS, unix.EALREADY, unix.EINTR:
 			err = nil
 			return false
@@ -94,19 +107,24 @@ func outcome(fd int) error {
 	if code != 0 {
 		return unix.Errno(code)
 	}
-	if _, err := unix.Getpeername(fd); err != nil {
+	if _, err := name(unix.SYS_GETPEERNAME, fd); err != nil {
 		return unix.EINPROGRESS
 	}
 	return nil
 }
 
-func localAddr(fd int) (netip.AddrPort, error) {
-	sa, err := unix.Getsockname(fd)
-	switch sa := sa.(type) {
-	case *unix.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port)), nil
-	case *unix.SockaddrInet6:
-		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr), uint16(sa.Port)), nil
+// name asks for a name of the socket. (The general functions know all families
+// there are, which takes 16 kB.)
+func name(call uintptr, fd int) (netip.AddrPort, error) {
+	var sa unix.RawSockaddrInet6 // has room for IPv4's
+	size := uint32(unsafe.Sizeof(sa))
+	if _, _, errno := unix.Syscall(call, uintptr(fd), uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&size))); errno != 0 {
+		return netip.AddrPort{}, errno
 	}
-	return netip.AddrPort{}, err
+	port := (*[2]byte)(unsafe.Pointer(&sa.Port)) // in network order, and in the same place
+	ip := netip.AddrFrom16(sa.Addr)
+	if sa.Family == unix.AF_INET {
+		ip = netip.AddrFrom4((*unix.RawSockaddrInet4)(unsafe.Pointer(&sa)).Addr)
+	}
+	return netip.AddrPortFrom(ip, binary.BigEndian.Uint16(port[:])), nil
 }
