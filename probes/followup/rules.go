@@ -271,7 +271,8 @@ var pathRules = []*probes.Rule{{
 var strangerRules = []*probes.Rule{{
 	ID:    "not-api-gateway",
 	Title: "Something other than API Gateway answers in its place",
-	Means: "The answer, be its status a good one, bears none of the marks that API Gateway returns with the answers of a REST API (x-amzn-requestid, x-amz-apigw-id), or is not HTTP at all. The server's certificate was trusted, so it is a load balancer, a CDN or another web server at the address that the name leads to: the request did not reach the API. " +
+	Means: "The answer, be its status a good one, bears none of the marks that API Gateway returns with the answers of a REST API (x-amzn-requestid, x-amz-apigw-id), or is not HTTP at all. The server's certificate was trusted, so it is a load balancer, a CDN, a reverse proxy or another web server at the address that the name leads to: the request did not reach the API. " +
+		"(What is put before a custom domain may also pass on the API's answer and take the marks away.) " +
 		"Where the answer bears no mark of anybody, a proxy or a firewall on the way may have written it as well.",
 	Fix: "See who it is: the notes name the Server header. For a load balancer, look at its rules and targets: aws elbv2 describe-rules, aws elbv2 describe-target-health. Otherwise compare with the endpoint's own name: curl -v https://ENDPOINT_DNS_NAME/STAGE/PATH -H 'x-apigw-api-id: API'. " +
 		"A public page under control in the target, such as control: {url: \"https://checkip.amazonaws.com/\"}, shows whether something answers for everything. If it is the API, and something on the way takes the marks out of its answers, say what a good answer is under expect (status, body or json): then they are not looked for.",
@@ -281,7 +282,7 @@ var strangerRules = []*probes.Rule{{
 }, {
 	ID:    "proxy-in-the-way",
 	Title: "A forward proxy or firewall answers instead of the API",
-	Means: "The answer bears the marks of a proxy (Via, Proxy-Authenticate, its own Server header); or it bears no mark of anybody, as the pages of firewalls and captive portals do, and a web server in the API's place cannot be told from one, unless the same answer comes in place of a page of somebody else (the target's control). " +
+	Means: "The answer bears the marks of a proxy (Via, Proxy-Authenticate, its own Server header); or it bears no mark of anybody, as the pages of firewalls and captive portals do, and a web server in the API's place cannot be told from one, unless the same answer comes in place of a page of somebody else (the target's control). The reverse proxy that a custom domain may have sets Via, too. " +
 		"The request never reached API Gateway: the proxy ends TLS with an authority that is trusted here, and answers by itself.",
 	Fix:    "Exempt the API's names from the proxy: NO_PROXY=.execute-api.REGION.amazonaws.com,.vpce.amazonaws.com for callers, and an exception from TLS inspection in the proxy or firewall. Traffic to a VPC endpoint needs no proxy.",
 	Source: forbidden403 + " (consider the source of the error)",

@@ -49,6 +49,7 @@ type Answer struct {
 	Family    Family           `json:"-"`
 
 	expectsGateway bool   // the target is an API of API Gateway for sure
+	direct         bool   // it is called by a name that is API Gateway's own, so nothing wanted is before it
 	apiNamed       bool   // x-apigw-api-id was sent
 	origin         origin // of a saved answer
 

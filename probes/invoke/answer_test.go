@@ -174,6 +174,7 @@ func TestImpostors(t *testing.T) {
 	ok := func(header string) string { return "HTTP/1.1 200 OK\r\n" + header + "Content-Length: 5\r\n\r\nhello" }
 	private := func(w *world) { w.target.Kind, w.target.API = probes.PrivateAPI, "a1b2c3d4e5" }
 	generic := func(w *world) { w.target.Kind, w.target.API, w.target.Region = probes.CustomDomain, "", "" }
+	domain := func(w *world) { w.target.Kind, w.target.API = probes.CustomDomain, "" } // of a region: somebody signs
 	for _, tt := range []struct {
 		name   string
 		edit   func(*world)
@@ -199,6 +200,11 @@ func TestImpostors(t *testing.T) {
 		{"any web server that knows no such page", generic, "HTTP/1.1 404 Not Found\r\nServer: nginx\r\nContent-Length: 0\r\n\r\n", probes.NotFound, "status-unexpected"},
 		{"any web server that fails", generic, "HTTP/1.1 500 X\r\nServer: nginx\r\nContent-Length: 0\r\n\r\n", probes.ServerError, "status-unexpected"},
 		{"any load balancer without targets", generic, "HTTP/1.1 503 X\r\nServer: awselb/2.0\r\nContent-Length: 0\r\n\r\n", probes.ServerError, "status-unexpected"},
+		{"a reverse proxy before a signed API", domain, "HTTP/1.1 502 Bad Gateway\r\nVia: 1.1 edge\r\nServer: nginx\r\nContent-Length: 0\r\n\r\n", probes.ServerError, "not-api-gateway proxy-in-the-way"},
+		{"one that says its name", domain, "HTTP/1.1 503 X\r\nServer: haproxy\r\nContent-Length: 0\r\n\r\n", probes.ServerError, "not-api-gateway proxy-in-the-way"},
+		{"a forward proxy before a signed API", domain, "HTTP/1.1 503 X\r\nVia: 1.1 corp (squid/6)\r\nServer: squid\r\nContent-Length: 0\r\n\r\n", probes.ServerError, "proxy-in-the-way"},
+		{"a reverse proxy's page to log in", domain, "HTTP/1.1 302 Found\r\nVia: 1.1 edge\r\nContent-Length: 0\r\n\r\n", probes.Unexpected, "not-api-gateway proxy-in-the-way"},
+		{"a reverse proxy before the API", domain, "HTTP/1.1 500 X\r\nVia: 1.1 edge\r\nx-amzn-RequestId: 1\r\nContent-Length: 0\r\n\r\n", probes.ServerError, "backend-error"},
 		{"any web server", generic, ok("Via: 1.1 varnish\r\nServer: awselb/2.0\r\n"), probes.OK, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -138,7 +138,7 @@ func (c *Client) Call(ctx context.Context, lane probes.Lane, r Request) probes.O
 // TLS 1.3 its verdict on that arrives with the first read only.
 func (c *Client) Do(ctx context.Context, conn net.Conn, lane probes.Lane, asked bool, r Request) probes.Observation {
 	o := probes.Observation{Via: lane.Via, Name: lane.ServerName, Addr: lane.Addr, Start: time.Now()}
-	a := &Answer{CertAsked: asked, expectsGateway: c.target.API != "" || c.target.Region != ""}
+	a := &Answer{CertAsked: asked, direct: c.want.private, expectsGateway: c.target.API != "" || c.target.Region != ""}
 	o.Detail = a
 	call, err := c.build(ctx, lane, r, a)
 	if call.fetch > 0 {

@@ -28,8 +28,8 @@ func fill(a *Answer, r *reply, secrets []string) {
 	message := message(r.body)
 	a.Message = scrub(message, maxMessage)
 	a.Who = who(r, message)
-	if a.Who == Proxy && a.Host != "" && !a.expectsGateway && !forwards(r.status, r.header, strings.ToLower(a.Server)) {
-		a.Who = Unknown // reverse proxies before a web server show themselves, too
+	if a.Who == Proxy && a.Host != "" && !a.direct && !forwards(r.status, r.header, strings.ToLower(a.Server)) {
+		a.Who = Unknown // the reverse proxies that a domain may have show themselves, too
 	}
 	if message == "" && (r.status < 200 || r.status >= 300) {
 		a.Body = excerptOf(r, secrets)
@@ -119,7 +119,7 @@ func gatewayWords(message string) bool {
 }
 
 // isProxy reports whether a forward proxy or a firewall shows itself. Where
-// API Gateway is expected, there is no other proxy.
+// callers reach API Gateway directly, there is no other proxy.
 func isProxy(status int, h http.Header, server string) bool {
 	return forwards(status, h, server) || strings.Contains(server, "proxy") ||
 		h.Get("Via") != "" && !strings.Contains(strings.ToLower(h.Get("Via")), "cloudfront")

@@ -92,6 +92,7 @@ func (e *exchanged) answer() Answer {
 	a.Signed = signedBy(e.request.Get("Authorization"), a.Host)
 	o := e.origin()
 	a.expectsGateway = o.target.API != ""
+	a.direct = a.expectsGateway
 	a.origin = o
 	fill(&a, &e.reply, secrets)
 	match(&a).enter(&a, situation{o.target, o.via, &a})
