@@ -98,6 +98,11 @@ func byEndpointName(t *probes.Target) {
 
 func tenant(t *probes.Target) {
 	withoutKeyAt("/status")(t)
+	asTenant(t)
+}
+
+// asTenant says whose request it is.
+func asTenant(t *probes.Target) {
 	t.Headers = []probes.Header{{Name: "X-Tenant", Value: "tenant-7"}}
 }
 

@@ -577,6 +577,16 @@ func BasePathUnmapped(l *Lab) {
 	l.model(func(m *apigateway.State) { m.Domains[PartnersDomain].Mappings = nil })
 }
 
+// TenantKeyRequired makes a routing rule of the Regional domain lead one
+// tenant's requests to a stage where every method requires an API key.
+func TenantKeyRequired(l *Lab) {
+	l.model(func(m *apigateway.State) {
+		key := map[string]*apigateway.Method{http.MethodGet: {KeyRequired: true}}
+		m.APIs[PartnersAPI].Stages["tenants"] = &apigateway.Stage{Definition: apigateway.Definition{Resources: map[string]map[string]*apigateway.Method{"/status": key}}}
+		m.Domains[PartnersDomain].Rules = []apigateway.RoutingRule{{Header: "X-Tenant", Value: "tenant-7", API: PartnersAPI, Stage: "tenants"}}
+	})
+}
+
 // CatalogUnmapped takes the private domain's mapping away.
 func CatalogUnmapped(l *Lab) {
 	l.model(func(m *apigateway.State) { m.Domains[CatalogDomain].Mappings = nil })

@@ -252,6 +252,8 @@ func routeScenarios() []Scenario {
 		{ID: "stage-not-found-in-path", Title: "the stage is misspelt, and written as part of the path", Target: "orders", Edit: stageInPath("prd"), Want: forbidden},
 		{ID: "stage-in-path-right", Title: "the stage is written as part of the path, which is no fault", Target: "orders", Edit: stageInPath(Stage), Want: finds()},
 		{ID: "stage-not-found-deleted", Title: "the stage was deleted", Target: "orders", Break: StageDeleted, Want: forbidden},
+		// A rule on the header, or on the path, would look the same.
+		{ID: "api-key-rejected-routed", Title: "a routing rule leads the tenant's requests to a stage that requires an API key", Target: "partners", Break: TenantKeyRequired, Edit: asTenant, Want: finds("api-key-rejected", "waf-blocked")},
 		{ID: "waf-blocked", Title: "the web ACL blocks the caller's address", Target: "orders", Break: WAF(apigateway.WAFRule{Networks: []string{"10.0.0.0/8"}}), Want: forbidden},
 		{ID: "waf-blocked-path", Title: "the web ACL blocks the path", Target: "billing", Break: WAF(apigateway.WAFRule{Path: "/" + Stage + "/invoices"}), Want: finds("api-key-rejected", "waf-blocked")},
 		{ID: "waf-blocked-content", Title: "the web ACL blocks a header of the request", Target: "billing", Break: WAF(apigateway.WAFRule{Contains: "tenant-7"}), Edit: tenant, Want: finds("waf-blocked"), Tour: true},

@@ -79,6 +79,7 @@ func (r GatewayResponse) clone() GatewayResponse {
 
 func (d *Domain) clone() *Domain {
 	c := *d
+	c.Rules = slices.Clone(d.Rules)
 	c.Mappings = slices.Clone(d.Mappings)
 	c.Truststore = slices.Clone(d.Truststore)
 	c.Associations = slices.Clone(d.Associations)

@@ -135,10 +135,18 @@ func (c *call) enter(stage, path string) *answer {
 	return nil
 }
 
-// mapBasePath takes the mapping with the longest base path that the path is
-// below.
+// mapBasePath takes the first routing rule that applies, else the mapping with
+// the longest base path that the path is below.
 func (c *call) mapBasePath(raw string) *answer {
 	var best *Mapping
+	for _, r := range c.domain.Rules {
+		if best == nil && c.r.Header.Get(r.Header) == r.Value {
+			best = &Mapping{API: r.API, Stage: r.Stage}
+		}
+	}
+	if best != nil {
+		return c.follow(best, raw)
+	}
 	for i, m := range c.domain.Mappings {
 		under := m.BasePath == "" || strings.HasPrefix(raw+"/", "/"+m.BasePath+"/")
 		if under && (best == nil || len(m.BasePath) > len(best.BasePath)) {
@@ -148,6 +156,11 @@ func (c *call) mapBasePath(raw string) *answer {
 	if best == nil {
 		return forbidden("F6")
 	}
+	return c.follow(best, raw)
+}
+
+// follow goes where a mapping leads.
+func (c *call) follow(best *Mapping, raw string) *answer {
 	api, ok := c.state.APIs[best.API]
 	if !ok {
 		return forbidden("F11") // UNVERIFIED

@@ -504,6 +504,22 @@ func TestBasePaths(t *testing.T) {
 	}
 }
 
+// TestRoutingRules tries routing rules before mappings.
+func TestRoutingRules(t *testing.T) {
+	t.Parallel()
+	g := model(func(s *State) {
+		s.APIs[RegionalAPI].Stages["v2"] = &Stage{Definition: Definition{Resources: map[string]map[string]*Method{
+			"/health": {"GET": {Integration: Integration{Body: "two"}}},
+		}}}
+		s.Domains[PublicDomain].Rules = []RoutingRule{{Header: "X-Version", Value: "2", API: RegionalAPI, Stage: "v2"}}
+	})
+	for version, want := range map[string]string{"2": "two", "1": `{"status":"ok"}`, "": `{"status":"ok"}`} {
+		if a := send(t, g, sent{host: PublicDomain, path: "/health", header: map[string]string{"X-Version": version}, conn: fromInternet(PublicDomain)}); a.body != want {
+			t.Errorf("version %q: got %s, want %s", version, a.body, want)
+		}
+	}
+}
+
 func TestPolicyChangesNeedADeployment(t *testing.T) {
 	t.Parallel()
 	g := model(func(s *State) { s.APIs[PrivateAPI].Policy = policyOf("Deny", `"*"`, "") })

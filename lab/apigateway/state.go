@@ -211,7 +211,8 @@ type GatewayResponse struct {
 // A Domain is a custom domain name.
 type Domain struct {
 	Private    bool
-	ID         string // of a private domain, part of its ARN
+	ID         string        // of a private domain, part of its ARN
+	Rules      []RoutingRule // tried in order, before the mappings
 	Mappings   []Mapping
 	AccessMode AccessMode
 
@@ -225,6 +226,14 @@ type Domain struct {
 
 	Associations []string // VPC endpoints with an access association; private domains only
 	Policy       string   // the domain policy of a private domain; "" denies
+}
+
+// A RoutingRule routes requests that have a header to a stage of an API, as
+// custom domains can since June 2025.
+type RoutingRule struct {
+	Header, Value string
+	API           string
+	Stage         string
 }
 
 // A Mapping maps a base path of a domain to a stage of an API.

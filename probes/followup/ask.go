@@ -130,7 +130,7 @@ func (q *inquiry) forbidden() {
 		q.key()
 		return
 	}
-	q.own("P9", "a plain GET without query, headers and API key", q.plain())
+	q.plain()
 	switch {
 	case q.lane.Via == probes.ViaDomain:
 		q.certificate()
@@ -218,11 +218,16 @@ func marked() string {
 	return "vpcprobe-followup-" + hex.EncodeToString(b)
 }
 
-// plain is the target's request without anything that a firewall's rule on
-// content might dislike.
-func (q *inquiry) plain() invoke.Request {
+// plain asks without what a firewall's rule on content might dislike. By a
+// domain the headers stay: its routing rules may go by them, and the answer of
+// another API would tell nothing.
+func (q *inquiry) plain() {
+	asked := "a plain GET without query, headers and API key"
+	if q.lane.Via == probes.ViaDomain {
+		asked = "a plain GET without query, secret headers and API key"
+	}
 	own, _, _ := strings.Cut(q.client.Path(), "?")
-	return invoke.Request{Method: http.MethodGet, Path: own, Bare: true, NoAPIKey: true}
+	q.own("P9", asked, invoke.Request{Method: http.MethodGet, Path: own, Bare: true, NoAPIKey: true})
 }
 
 // key asks what the API key has to do with it.
@@ -231,7 +236,7 @@ func (q *inquiry) key() {
 		q.own("P8-none", "without an API key", invoke.Request{})
 		q.own("P8-bogus", "with a bogus API key", invoke.Request{APIKey: "vpcprobe-followup-no-key"})
 	}
-	q.own("P9", "a plain GET without query, headers and API key", q.plain())
+	q.plain()
 }
 
 // certificate asks what the client certificate has to do with it.
@@ -315,7 +320,7 @@ func (q *inquiry) missingToken() {
 	}
 	q.nowhere()
 	if q.target.Method != http.MethodGet {
-		q.own("P9", "a plain GET without query, headers and API key", q.plain())
+		q.plain()
 	}
 }
 

@@ -72,7 +72,7 @@ type Request struct {
 	Unsigned  bool              // neither sign nor send a configured Authorization header
 	APIKey    string            // sent in place of the target's
 	NoAPIKey  bool              // send none
-	Bare      bool              // no configured headers but those that name the API, no body
+	Bare      bool              // no configured headers but those that say where the request goes, no body
 	NoBody    bool              // no body
 	Handshake handshake.Variant // how to shake hands, for Call
 

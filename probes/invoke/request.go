@@ -126,7 +126,7 @@ func (c *Client) compose(k *call, lane probes.Lane, r Request) error {
 	if lane.Via == probes.ViaEndpoint && !r.NoAPIID {
 		k.request.Header.Set("X-Apigw-Api-Id", t.API)
 	}
-	if err := c.addHeaders(k, r); err != nil {
+	if err := c.addHeaders(k, lane, r); err != nil {
 		return err
 	}
 	if !r.Bare && !r.NoBody {
@@ -141,11 +141,20 @@ func (c *Client) compose(k *call, lane probes.Lane, r Request) error {
 	return c.addKey(k, r)
 }
 
+// routes reports whether a header may decide which API a request comes to: one
+// that names the API, and by a domain, whose routing rules go by headers of any
+// name, all but those that hold secrets.
+func routes(h probes.Header, lane probes.Lane) bool {
+	name := canonical(h.Name)
+	return name == "Host" || name == "X-Apigw-Api-Id" ||
+		lane.Via == probes.ViaDomain && !h.Secret.Given() && !probes.NamesSecret(h.Name)
+}
+
 // addHeaders adds the configured headers; to a bare request only those that
-// say which API is meant.
-func (c *Client) addHeaders(k *call, r Request) error {
+// may decide which API it comes to.
+func (c *Client) addHeaders(k *call, lane probes.Lane, r Request) error {
 	for _, h := range c.target.Headers {
-		if name := canonical(h.Name); r.Bare && name != "Host" && name != "X-Apigw-Api-Id" {
+		if r.Bare && !routes(h, lane) {
 			continue
 		}
 		value := h.Value

@@ -70,7 +70,14 @@ func TestRequest(t *testing.T) {
 			"GET /health HTTP/1.1\r\nHost: other.test\r\nUser-Agent: vpcprobe/test\r\nConnection: close\r\n\r\n"},
 		{"everything", everything, Request{},
 			"POST /orders?b=1&a=%20 HTTP/1.1\r\nHost: other.test\r\nAuthorization: Bearer token-1\r\nUser-Agent: vpcprobe/test\r\nX-Api-Key: key-1\r\nX-Tenant: seven\r\nContent-Length: 4\r\nConnection: close\r\n\r\nbody"},
-		{"everything, bare", everything, Request{Bare: true, NoAPIKey: true, Method: "GET", Path: "/x"},
+		{"everything, bare, by a domain", everything, Request{Bare: true, NoAPIKey: true, Method: "GET", Path: "/x"},
+			"GET /x HTTP/1.1\r\nHost: other.test\r\nUser-Agent: vpcprobe/test\r\nX-Tenant: seven\r\nConnection: close\r\n\r\n"},
+		{"secrets, bare, by a domain", secretive, Request{Bare: true, NoAPIKey: true},
+			"GET /health HTTP/1.1\r\nHost: api.test\r\nUser-Agent: vpcprobe/test\r\nConnection: close\r\n\r\n"},
+		{"everything, bare, by the API's name", func(t *testing.T, target *probes.Target) {
+			everything(t, target)
+			target.Via = []probes.Via{probes.ViaPrivateDNS}
+		}, Request{Bare: true, NoAPIKey: true, Method: "GET", Path: "/x"},
 			"GET /x HTTP/1.1\r\nHost: other.test\r\nUser-Agent: vpcprobe/test\r\nConnection: close\r\n\r\n"},
 		{"everything, without Authorization and body", everything, Request{Unsigned: true, NoBody: true, APIKey: "bogus"},
 			"POST /orders?b=1&a=%20 HTTP/1.1\r\nHost: other.test\r\nUser-Agent: vpcprobe/test\r\nX-Api-Key: bogus\r\nX-Tenant: seven\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"},
@@ -95,6 +102,12 @@ func everything(t *testing.T, target *probes.Target) {
 	target.Headers = []probes.Header{
 		{Name: "X-Tenant", Value: "seven"}, {Name: "host", Value: "other.test"},
 		{Name: "Authorization", Secret: secret(t, "Bearer token-1")},
+	}
+}
+
+func secretive(t *testing.T, target *probes.Target) {
+	target.Headers = []probes.Header{
+		{Name: "Cookie", Value: "session=1"}, {Name: "X-Tenant", Secret: secret(t, "seven")}, {Name: "X-Api-Key", Value: "key-1"},
 	}
 }
 
