@@ -157,6 +157,9 @@ func (d *decoder) checkHeaders(t *probes.Target, path string) {
 		} else if seen[h.Name] && h.Name != "" {
 			d.complain(join(at, "name"), "%s is given twice (case does not count)", h.Name)
 		}
+		if h.Name == "Accept-Encoding" && !strings.EqualFold(h.Value, "identity") {
+			d.complain(at, "Accept-Encoding must be identity, or left out: the agent does not decode the bodies that it compares with expect")
+		}
 		seen[h.Name] = true
 		size += len(h.Name) + len(h.Value)
 		d.checkHeaderValue(*h, at)

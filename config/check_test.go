@@ -186,6 +186,9 @@ func TestChecks(t *testing.T) {
 				`config.yaml:14:16: targets[0].headers[2].name: Authorization is set by the agent: sign is true, and the signature uses it`,
 				`config.yaml:15:16: targets[0].headers[3].name: X-Api-Key is set by the agent from api_key`,
 				`config.yaml:16:16: targets[0].headers[4].name: X-Apigw-Api-Id is set by the agent for via endpoint`}},
+		"bodies that could not be compared": {
+			domain + `    headers: [{name: accept-encoding, value: gzip}]`,
+			[]string{`config.yaml:5:15: targets[0].headers[0]: Accept-Encoding must be identity, or left out: the agent does not decode the bodies that it compares with expect`}},
 		"headers": {
 			domain + `    headers:
       - {name: X-A, value: 1, secret: {env: X}}

@@ -55,6 +55,28 @@ func TestExpect(t *testing.T) {
 	}
 }
 
+// A body that comes compressed, though nobody asked for that, is not held
+// against what it should say.
+func TestEncodedBody(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		coding string
+		sure   probes.Certainty
+		err    string
+	}{
+		{"", probes.Certain, "the body does not match expect.body (^ok$)"},
+		{"identity", probes.Certain, "the body does not match expect.body (^ok$)"},
+		{"gzip", probes.Possible, "the body does not match expect.body (^ok$), but it came encoded (Content-Encoding: gzip), and the agent does not decode it"},
+		{"Br", probes.Possible, "the body does not match expect.body (^ok$), but it came encoded (Content-Encoding: Br), and the agent does not decode it"},
+	} {
+		answer := "HTTP/1.1 200 OK\r\nx-amzn-RequestId: 1\r\nContent-Encoding: " + tt.coding + "\r\nContent-Length: 3\r\n\r\n\x1f\x8b\x08"
+		o := newWorld(t, says(answer), func(w *world) { w.target.Expect.Body = "^ok$" }).call(t)
+		if a := Of(o); o.Outcome != probes.Unexpected || fmt.Sprint(o.Err) != tt.err || a.Certainty != tt.sure || !slices.Equal(a.Causes, []string{"body-unexpected"}) {
+			t.Errorf("%q: %s %v %v (%v), want %v (%s)", tt.coding, o.Outcome, a.Causes, a.Certainty, o.Err, tt.sure, tt.err)
+		}
+	}
+}
+
 // The target's owner knows better what a customized answer means.
 func TestRecognize(t *testing.T) {
 	t.Parallel()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"vpcprobe/probes"
@@ -233,6 +234,10 @@ func checkHeaders(t *probes.Target) error {
 		switch canonical(h.Name) {
 		case "Connection", "Content-Length", "Transfer-Encoding", "Upgrade", "Trailer":
 			return fmt.Errorf("headers: %s is set by the agent itself", h.Name)
+		case "Accept-Encoding":
+			if !strings.EqualFold(h.Value, "identity") {
+				return errors.New("headers: Accept-Encoding must be identity, or left out: the agent does not decode bodies")
+			}
 		case "Authorization":
 			if t.Sign {
 				return errors.New("headers: Authorization and sign: true exclude each other")

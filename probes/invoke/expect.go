@@ -86,6 +86,10 @@ func (e *expectation) judge(a *Answer, r *reply) (probes.Outcome, error) {
 	}
 	if err := e.checkBody(r); err != nil {
 		a.Causes, a.Certainty, a.Family, a.Denial = []string{"body-unexpected"}, probes.Certain, "", ""
+		if coding := r.header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
+			a.Certainty = probes.Possible
+			err = fmt.Errorf("%w, but it came encoded (Content-Encoding: %s), and the agent does not decode it", err, coding)
+		}
 		if d := e.stranger(a); d != nil {
 			a.Causes, a.Certainty, a.Family, a.Denial = slices.Concat(d.causes, a.Causes), probes.Possible, d.family, d.id
 		}

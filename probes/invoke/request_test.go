@@ -115,11 +115,14 @@ func TestHeadersThatAreOurs(t *testing.T) {
 	t.Parallel()
 	for _, h := range []probes.Header{
 		{Name: "Connection", Value: "keep-alive"}, {Name: "content-length", Value: "3"}, {Name: "Transfer-Encoding", Value: "chunked"},
-		{Name: "X-A", Value: "b\r\nHost: x"},
+		{Name: "X-A", Value: "b\r\nHost: x"}, {Name: "accept-encoding", Value: "gzip"}, {Name: "Accept-Encoding", Secret: probes.Secret{Env: "X"}},
 	} {
 		if err := checkHeaders(&probes.Target{Settings: &probes.Settings{Headers: []probes.Header{h}}}); err == nil {
 			t.Errorf("%s: %q is accepted", h.Name, h.Value)
 		}
+	}
+	if err := checkHeaders(&probes.Target{Settings: &probes.Settings{Headers: []probes.Header{{Name: "Accept-Encoding", Value: "identity"}}}}); err != nil {
+		t.Error(err)
 	}
 	if err := checkHeaders(&probes.Target{Settings: &probes.Settings{Sign: true, Headers: []probes.Header{{Name: "Authorization", Value: "x"}}}}); err == nil {
 		t.Error("Authorization beside a signature is accepted")

@@ -210,7 +210,7 @@ var answerRules = []*probes.Rule{{
 }, {
 	ID:     "body-unexpected",
 	Title:  "The answer's body is not what the target expects",
-	Means:  "The status is fine, and the body is not: it does not match expect.body, or does not hold the values of expect.json.",
+	Means:  "The status is fine, and the body is not: it does not match expect.body, or does not hold the values of expect.json. One that came compressed, which the agent does not ask for, may match once decoded.",
 	Fix:    "The notes say what differs. Look at the backend, which answered, or adjust expect.body and expect.json.",
 	Source: "The target's own configuration (expect.body, expect.json)",
 	Match:  means("body-unexpected"),
