@@ -592,6 +592,16 @@ func CatalogUnmapped(l *Lab) {
 	l.model(func(m *apigateway.State) { m.Domains[CatalogDomain].Mappings = nil })
 }
 
+// CatalogMappedTwice maps a base path of the private domain to a stage that has
+// nothing deployed.
+func CatalogMappedTwice(l *Lab) {
+	l.model(func(m *apigateway.State) {
+		m.APIs[API].Stages["empty"] = &apigateway.Stage{Definition: apigateway.Definition{Policy: throughEndpoint}}
+		d := m.Domains[CatalogDomain]
+		d.Mappings = append(d.Mappings, apigateway.Mapping{BasePath: "v2", API: API, Stage: "empty"})
+	})
+}
+
 // DomainNotAssociated takes away the association of the private domain with
 // the endpoint.
 func DomainNotAssociated(l *Lab) {

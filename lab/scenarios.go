@@ -245,7 +245,9 @@ func routeScenarios() []Scenario {
 		// GET passes, so the path is there.
 		{ID: "method-not-found", Title: "the path has no such method", Target: "orders", Edit: method("DELETE"), Want: finds("method-not-found", "not-redeployed")},
 		{ID: "not-redeployed", Title: "the path was not deployed", Target: "orders", Break: NotRedeployed, Want: nowhere},
-		{ID: "stage-in-path", Title: "the stage is left in the path of a custom domain", Target: "catalog", Edit: at("/" + Stage + "/items"), Want: finds("stage-in-path"), Tour: true},
+		// Or the segment is a base path, and what is found without it is another API's.
+		{ID: "stage-in-path", Title: "the stage is left in the path of a custom domain", Target: "catalog", Edit: at("/" + Stage + "/items"), Want: finds("method-not-found", "not-redeployed", "path-not-found", "stage-in-path"), Tour: true},
+		{ID: "path-not-found-mapped", Title: "the path does not exist below its base path, and does in the API of the root", Target: "catalog", Break: CatalogMappedTwice, Edit: at("/v2/items"), Want: finds("method-not-found", "not-redeployed", "path-not-found", "stage-in-path")},
 		{ID: "host-not-recognized", Title: "the endpoint's own name is called without saying which API", Target: "catalog", Edit: byEndpointName, Want: finds("host-not-recognized"), Tour: true},
 		{ID: "default-endpoint-disabled", Title: "the API's default endpoint is disabled", Target: "orders", Break: DefaultEndpointDisabled, Want: forbidden, Tour: true},
 		{ID: "stage-not-found", Title: "the stage is misspelt", Target: "orders", Edit: stage("prd"), Want: forbidden, Tour: true},

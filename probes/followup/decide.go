@@ -122,9 +122,10 @@ var decisions = []decision{
 
 	// Missing Authentication Token. That P7 comes further is no proof: the
 	// segment may be one base path of the domain, with a path missing from its
-	// API, and what is found without it another API's.
-	{about: invoke.MissingToken, when: []fact{is("P7", Passed, Backend, Beyond, Malformed, Denied)},
-		keep: []string{"stage-in-path"}, sure: probes.Likely, who: []string{"stage-in-path"},
+	// API, and what is found without it another API's. So the others remain. A
+	// denial is not further: policies and headers are looked at before the method.
+	{about: invoke.MissingToken, when: []fact{is("P7", Passed, Backend, Beyond)},
+		sure: probes.Likely, who: []string{"stage-in-path"},
 		why: "without the first segment of the path the request comes further"},
 	{about: invoke.MissingToken, when: []fact{is("P7", NoMethod)},
 		drop: []string{"stage-in-path"},

@@ -98,8 +98,10 @@ func TestDecisions(t *testing.T) {
 		{name: "the same name passes at another address", family: invoke.Forbidden, via: dns, causes: apiCauses, readings: r{"P1": Forbidden}, walked: w{dns: Passed, alias: Passed}, want: "api-key-rejected waf-blocked default-endpoint-disabled stage-not-found"},
 
 		// Missing Authentication Token.
-		{name: "without the stage it passes", family: invoke.MissingToken, via: domain, causes: pathCauses, readings: r{"P7": Passed}, want: "stage-in-path*"},
-		{name: "without the stage it is denied", family: invoke.MissingToken, via: domain, causes: pathCauses, readings: r{"P7": Denied}, want: "stage-in-path*"},
+		{name: "without the stage it passes", family: invoke.MissingToken, via: domain, causes: pathCauses, readings: r{"P7": Passed}, want: pathCauses + "*"},
+		{name: "without the stage it is for the backend to answer", family: invoke.MissingToken, via: domain, causes: pathCauses, readings: r{"P7": Backend}, want: pathCauses + "*"},
+		{name: "without the stage it is denied", family: invoke.MissingToken, via: domain, causes: pathCauses, readings: r{"P7": Denied}, want: pathCauses},
+		{name: "without the stage the header is looked at", family: invoke.MissingToken, via: domain, causes: pathCauses, readings: r{"P7": Malformed}, want: pathCauses},
 		{name: "without the stage it is no better", family: invoke.MissingToken, via: domain, causes: pathCauses, readings: r{"P7": NoMethod}, want: "request-unsigned path-not-found method-not-found not-redeployed"},
 		{name: "without the stage and the key it is forbidden", family: invoke.MissingToken, via: domain, causes: pathCauses, readings: r{"P7": Forbidden}, key: true, want: pathCauses},
 		{name: "GET finds the path", family: invoke.MissingToken, via: dns, causes: "path-not-found method-not-found not-redeployed", readings: r{"P9": Passed}, method: "DELETE", want: "method-not-found* not-redeployed"},
