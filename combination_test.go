@@ -81,7 +81,7 @@ func fit(a, b lab.Scenario) bool {
 	if a.Target != b.Target || a.Layer == b.Layer || seenBy(a) == seenBy(b) || slices.Contains(bySuccess, a.Want[0]) {
 		return false
 	}
-	if slices.Contains(b.Want, undone[a.Want[0]]) {
+	if slices.ContainsFunc(a.Want, func(id string) bool { return slices.Contains(b.Want, undone[id]) }) {
 		return false
 	}
 	if b.Edit == nil {

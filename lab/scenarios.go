@@ -109,10 +109,12 @@ func connectScenarios() []Scenario {
 }
 
 func identifyScenarios() []Scenario {
+	expired := finds("api-key-rejected", "base-path-unmapped", "client-cert-distrusted", "client-cert-expired", "waf-blocked")
 	return []Scenario{
 		{ID: "client-cert-key-mismatch", Title: "the key on disk is another certificate's", Target: "partners", Break: ClientKeyMismatch, Want: finds("client-cert-key-mismatch"), Tour: true},
-		// Whether API Gateway looks at the validity is not known (FACTS.md 3.1).
-		{ID: "client-cert-expired", Title: "the client certificate has expired, and API Gateway minds", Target: "partners", Break: ClientExpired, Want: finds("client-cert-expired"), Tour: true},
+		// Whether API Gateway looks at the validity is not known (FACTS.md 3.1), so what else is Forbidden remains possible.
+		{ID: "client-cert-expired", Title: "the client certificate has expired, and API Gateway minds", Target: "partners", Break: ClientExpired, Want: expired, Tour: true},
+		{ID: "client-cert-expired-unmapped", Title: "the client certificate has expired, which API Gateway does not mind, and the domain is mapped to no API", Target: "partners", Break: Faults(ClientExpired, ExpiryIgnored, BasePathUnmapped), Want: expired},
 		{ID: "client-cert-expired-accepted", Title: "the client certificate has expired, and API Gateway does not mind", Target: "partners", Break: Faults(ClientExpired, ExpiryIgnored), Want: finds("client-cert-expired-accepted")},
 		{ID: "client-cert-unreadable", Title: "the client certificate's file is no certificate", Target: "partners", Break: ClientScrambled, Want: finds("client-cert-unreadable")},
 		{ID: "client-cert-no-client-auth", Title: "the client certificate is one for servers", Target: "partners", Break: ClientForServers, Want: finds("client-cert-no-client-auth")},

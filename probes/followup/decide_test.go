@@ -8,6 +8,7 @@ import (
 
 	"vpcprobe/probes"
 	"vpcprobe/probes/handshake"
+	"vpcprobe/probes/identify"
 	"vpcprobe/probes/invoke"
 )
 
@@ -234,8 +235,13 @@ func TestBudget(t *testing.T) {
 	}
 }
 
+// judged is what identify says of a client certificate with one problem.
+func judged(problem string) probes.Observation {
+	return probes.Observation{Outcome: probes.Invalid, Detail: &identify.Report{Problems: []identify.Problem{{Finding: problem, Refuses: true}}}}
+}
+
 // What the files say of the certificate explains no denial where another
-// address takes it.
+// address takes it, nor does its age.
 func TestFilesThatAreRefuted(t *testing.T) {
 	t.Parallel()
 	lane := func(n byte) probes.Observation {
@@ -246,9 +252,13 @@ func TestFilesThatAreRefuted(t *testing.T) {
 	denied.Detail = &invoke.Answer{Status: 403, Who: invoke.RESTAPI, Family: invoke.Forbidden, Causes: strings.Fields(domainCauses), Certainty: probes.Possible, CertAsked: true}
 	shaken.Detail = &handshake.Detail{Asked: true, Sent: true}
 	seen := probes.Evidence{Target: &probes.Target{Kind: probes.CustomDomain, Settings: &probes.Settings{}}}.
-		With("identify", []probes.Observation{{Outcome: probes.Invalid}}).With("handshake", []probes.Observation{shaken})
+		With("identify", []probes.Observation{judged("client-cert-untrusted")}).With("handshake", []probes.Observation{shaken})
 	if v := judge(seen.With("invoke", []probes.Observation{denied}), denied); len(v.causes) != 0 {
 		t.Errorf("the files explain it, and %v are left", v.causes)
+	}
+	expired := seen.With("identify", []probes.Observation{judged("client-cert-expired")})
+	if v := judge(expired.With("invoke", []probes.Observation{denied}), denied); !slices.Equal(v.causes, strings.Fields(domainCauses)) {
+		t.Errorf("it has expired, and %v are left", v.causes)
 	}
 	if v := judge(seen.With("invoke", []probes.Observation{denied, taken}), denied); !slices.Contains(v.causes, "client-cert-distrusted") {
 		t.Errorf("the files explain nothing, and %v are left", v.causes)

@@ -156,7 +156,8 @@ func TestCertificateIsSentThoughItsIssuerIsNotListed(t *testing.T) {
 	})
 }
 
-// What identify has found in the files is not found again in the handshake.
+// What identify has found in the files is not found again in the handshake,
+// unless it is not known to be the reason.
 func TestRejectionThatTheFilesExplain(t *testing.T) {
 	p := newPlace(t)
 	p.identity(certtest.Root(t, "Stranger Root").Issue(t, "client"))
@@ -164,9 +165,12 @@ func TestRejectionThatTheFilesExplain(t *testing.T) {
 	config.ClientAuth, config.ClientCAs = tls.RequireAndVerifyClientCert, certtest.Pool(p.people)
 	o, _ := p.walk(speak(config), true)
 	p.expect(o, probes.Rejected, "client-cert-rejected certain")
-	seen := p.seen(o).With("identify", []probes.Observation{{Kind: "identify", Outcome: probes.Invalid}})
-	if found := probes.Diagnose(Rules, seen); len(found) != 0 {
-		t.Errorf("found %v", found[0].Rule.ID)
+	for problem, want := range map[string]int{"client-cert-untrusted": 0, "client-cert-expired": 1} {
+		report := &identify.Report{Problems: []identify.Problem{{Finding: problem, Refuses: true}}}
+		seen := p.seen(o).With("identify", []probes.Observation{{Kind: "identify", Outcome: probes.Invalid, Detail: report}})
+		if found := probes.Diagnose(Rules, seen); len(found) != want {
+			t.Errorf("%s: found %v", problem, found)
+		}
 	}
 }
 

@@ -57,8 +57,14 @@ func Of(o probes.Observation) *Report {
 }
 
 // Refused reports whether the files already explain why a server would refuse
-// the client.
-func Refused(seen probes.Evidence) bool { return len(seen.Ended(name, probes.Invalid)) > 0 }
+// the client. That the certificate has expired does not: nobody has shown what
+// API Gateway does then.
+func Refused(seen probes.Evidence) bool {
+	return slices.ContainsFunc(seen.Ended(name, probes.Invalid), func(o probes.Observation) bool {
+		r := Of(o)
+		return r != nil && slices.ContainsFunc(r.Problems, func(p Problem) bool { return p.Refuses && p.Finding != clientExpired.ID })
+	})
+}
 
 // Passed returns what shows that the server took the client certificate:
 // requests that ended in something that nobody says to a certificate, and

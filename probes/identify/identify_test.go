@@ -284,7 +284,11 @@ func expired(t *testing.T, reached map[string]bool) {
 	} {
 		seen := probes.Evidence{}.With(name, []probes.Observation{o}).With("invoke", []probes.Observation{{Outcome: outcome}})
 		found := probes.Diagnose(Rules, seen)
-		if len(found) != 1 || found[0].Rule.ID != want || found[0].Certainty != probes.Likely {
+		sure := probes.Likely
+		if outcome == probes.Denied {
+			sure = probes.Possible // API Gateway answers so for many reasons, and for this one nobody knows
+		}
+		if len(found) != 1 || found[0].Rule.ID != want || found[0].Certainty != sure {
 			t.Errorf("expired, and the request ended as %s: found %v, want %s", outcome, found, want)
 			continue
 		}

@@ -187,11 +187,11 @@ var bundleTooLarge = found(probes.Rule{
 // where it evidently does not. What API Gateway does nobody has shown, so the
 // request tells.
 var (
-	clientExpired = unless(passed, found(probes.Rule{
+	clientExpired = unless(passed, unshown(probes.Rule{
 		ID:    "client-cert-expired",
 		Title: "The client certificate has expired or is not yet valid",
 		Means: "Load balancers, proxies and openssl refuse it in the handshake. API Gateway's guide lists validity among its checks, which would end in 403 Forbidden; " +
-			"others report that it does not look. The request did not get through, so this is the likely cause, or would be the next.",
+			"others report that it does not look. The request did not get through, so this may be the cause, or would be the next.",
 		Fix: "Renew the certificate and install it with its key; the agent reads the files again by itself. If it looks not yet valid, check this machine's clock: `timedatectl`. " +
 			"See the dates: `openssl x509 -in client.pem -noout -dates`.",
 		Source: guide,
@@ -206,6 +206,22 @@ var (
 		Severity: probes.Warning,
 	}))
 )
+
+// unshown completes a rule that the report names, and that an answer of API
+// Gateway leaves open: it denies for many reasons, and whether for this one
+// nobody has shown.
+func unshown(r probes.Rule) *probes.Rule {
+	rule := found(r)
+	match := rule.Match
+	rule.Match = func(seen probes.Evidence) (probes.Certainty, []probes.Observation) {
+		sure, because := match(seen)
+		if len(seen.Ended("invoke", probes.Denied)) > 0 {
+			sure = min(sure, probes.Possible)
+		}
+		return sure, because
+	}
+	return rule
+}
 
 // passed reports whether a request got past the server's judgement of the
 // client certificate.
