@@ -577,6 +577,12 @@ func BasePathUnmapped(l *Lab) {
 	l.model(func(m *apigateway.State) { m.Domains[PartnersDomain].Mappings = nil })
 }
 
+// PartnersUnknown makes API Gateway not know the domain, as if a load balancer
+// ended TLS by its own name and passed that on.
+func PartnersUnknown(l *Lab) {
+	l.model(func(m *apigateway.State) { delete(m.Domains, PartnersDomain) })
+}
+
 // TenantKeyRequired makes a routing rule of the Regional domain lead one
 // tenant's requests to a stage where every method requires an API key.
 func TenantKeyRequired(l *Lab) {

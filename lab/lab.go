@@ -221,9 +221,11 @@ func (l *Lab) change(edit func(*state)) {
 // apply makes everything follow the state that is not asked at every event:
 // the model, the listeners and the files.
 func (l *Lab) apply(s *state) error {
-	s.model.Domains[PartnersDomain].Truststore = nil
-	if s.regional.mutual != notAsked {
-		s.model.Domains[PartnersDomain].Truststore = s.trusts()
+	if d := s.model.Domains[PartnersDomain]; d != nil {
+		d.Truststore = nil
+		if s.regional.mutual != notAsked {
+			d.Truststore = s.trusts()
+		}
 	}
 	l.apis.Update(func(model *apigateway.State) { *model = *s.model.Clone() })
 	if err := l.writeFiles(s); err != nil {

@@ -109,7 +109,7 @@ func connectScenarios() []Scenario {
 }
 
 func identifyScenarios() []Scenario {
-	expired := finds("api-key-rejected", "base-path-unmapped", "client-cert-distrusted", "client-cert-expired", "waf-blocked")
+	expired := finds("api-key-rejected", "base-path-unmapped", "client-cert-distrusted", "client-cert-expired", "host-not-recognized", "waf-blocked")
 	return []Scenario{
 		{ID: "client-cert-key-mismatch", Title: "the key on disk is another certificate's", Target: "partners", Break: ClientKeyMismatch, Want: finds("client-cert-key-mismatch"), Tour: true},
 		// Whether API Gateway looks at the validity is not known (FACTS.md 3.1), so what else is Forbidden remains possible.
@@ -240,7 +240,7 @@ func routeScenarios() []Scenario {
 	// A Forbidden domain: by every follow-up alike, so its mapping, a rule of a
 	// web ACL, and what is special to the kind of domain remain: who may use it.
 	private := finds("api-key-rejected", "base-path-unmapped", "domain-not-associated", "waf-blocked")
-	partners := finds("api-key-rejected", "base-path-unmapped", "client-cert-distrusted", "waf-blocked")
+	partners := finds("api-key-rejected", "base-path-unmapped", "client-cert-distrusted", "host-not-recognized", "waf-blocked")
 	return []Scenario{
 		{ID: "path-not-found", Title: "the path does not exist", Target: "orders", Edit: at("/healthz"), Want: nowhere, Tour: true},
 		{ID: "path-not-found-unsigned", Title: "the path does not exist, and the caller does not sign", Target: "orders", Edit: unsignedAt("/healthz"), Want: finds("method-not-found", "not-redeployed", "path-not-found", "request-unsigned")},
@@ -251,6 +251,7 @@ func routeScenarios() []Scenario {
 		{ID: "stage-in-path", Title: "the stage is left in the path of a custom domain", Target: "catalog", Edit: at("/" + Stage + "/items"), Want: finds("method-not-found", "not-redeployed", "path-not-found", "stage-in-path"), Tour: true},
 		{ID: "path-not-found-mapped", Title: "the path does not exist below its base path, and does in the API of the root", Target: "catalog", Break: CatalogMappedTwice, Edit: at("/v2/items"), Want: finds("method-not-found", "not-redeployed", "path-not-found", "stage-in-path")},
 		{ID: "host-not-recognized", Title: "the endpoint's own name is called without saying which API", Target: "catalog", Edit: byEndpointName, Want: finds("host-not-recognized"), Tour: true},
+		{ID: "host-not-recognized-domain", Title: "what ends TLS for a domain passes its own name on, which API Gateway does not know", Target: "partners", Break: PartnersUnknown, Want: partners},
 		{ID: "default-endpoint-disabled", Title: "the API's default endpoint is disabled", Target: "orders", Break: DefaultEndpointDisabled, Want: forbidden, Tour: true},
 		{ID: "stage-not-found", Title: "the stage is misspelt", Target: "orders", Edit: stage("prd"), Want: forbidden, Tour: true},
 		{ID: "stage-not-found-in-path", Title: "the stage is misspelt, and written as part of the path", Target: "orders", Edit: stageInPath("prd"), Want: forbidden},

@@ -175,8 +175,8 @@ var routeRules = []*probes.Rule{{
 var nameRules = []*probes.Rule{{
 	ID:     "host-not-recognized",
 	Title:  "API Gateway does not recognize an API in the host name",
-	Means:  "Requests reach API Gateway, but neither the Host header nor x-apigw-api-id names an API to it. With the endpoint's own name one of the two must be sent; a Host with another suffix or region, or one that a proxy rewrote, is not recognized.",
-	Fix:    "With the endpoint's own name send the API's id: curl https://ENDPOINT_DNS_NAME/STAGE/PATH -H 'x-apigw-api-id: API' (in the target: via: [endpoint], with api). With the API's own name, see what Host arrives at the endpoint, and check region and dns_suffix: amazonaws.com, in China amazonaws.com.cn.",
+	Means:  "Requests reach API Gateway, but neither the Host header nor x-apigw-api-id names an API to it. With the endpoint's own name one of the two must be sent; a Host with another suffix or region, one that a proxy rewrote, or the name of a load balancer before the endpoint, is not recognized.",
+	Fix:    "With the endpoint's own name send the API's id: curl https://ENDPOINT_DNS_NAME/STAGE/PATH -H 'x-apigw-api-id: API' (in the target: via: [endpoint], with api). With the API's own name, see what Host arrives at the endpoint, and check region and dns_suffix: amazonaws.com, in China amazonaws.com.cn. To a load balancer before the endpoint, send x-apigw-api-id as well (in the target: headers).",
 	Source: forbidden403 + "; " + guide + "apigateway-private-api-test-invoke-url",
 	Match:  means("host-not-recognized"),
 	Notes:  notes(),

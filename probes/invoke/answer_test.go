@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -161,9 +162,52 @@ func TestPastCertificate(t *testing.T) {
 	} {
 		a := &tt.answer
 		a.CertAsked = true
-		match(a).enter(a, situation{&probes.Target{Settings: &probes.Settings{}}, probes.ViaDomain, a})
+		match(a).enter(a, situation{&probes.Target{Settings: &probes.Settings{}}, probes.ViaDomain, netip.Addr{}, a})
 		if got := a.PastCertificate(); got != tt.want {
 			t.Errorf("%s: %v, want %v (%v)", tt.name, got, tt.want, a.Causes)
+		}
+	}
+}
+
+// Of whom a domain may lead to depends what makes it Forbidden, in a walk as in
+// an answer that was saved.
+func TestForbiddenDomains(t *testing.T) {
+	t.Parallel()
+	const all = "api-key-rejected waf-blocked host-not-recognized base-path-unmapped domain-not-associated"
+	for _, tt := range []struct {
+		name     string
+		addr     string
+		endpoint probes.Endpoint
+		want     string
+	}{
+		{"at the endpoint that it is configured with", "10.0.1.17", probes.Endpoint{ID: "vpce-1"}, "api-key-rejected waf-blocked base-path-unmapped domain-not-associated"},
+		{"at a private address", "10.0.1.17", probes.Endpoint{}, all},
+		{"at a shared address, which VPCs may use", "100.64.0.7", probes.Endpoint{}, all},
+		{"at an IPv6 address, which tells nothing", "2001:db8::7", probes.Endpoint{}, all},
+		{"at an unknown address", "", probes.Endpoint{}, all},
+		{"at a public address", "198.51.100.7", probes.Endpoint{}, "api-key-rejected waf-blocked host-not-recognized base-path-unmapped"},
+	} {
+		var addr netip.AddrPort
+		remark := ""
+		if tt.addr != "" {
+			addr = netip.AddrPortFrom(netip.MustParseAddr(tt.addr), 443)
+			remark = "* Connected to api.example.com (" + tt.addr + ") port 443\n* (304) (IN), TLS handshake, Server hello (2):\n"
+		}
+		a := &Answer{Status: 403, Who: RESTAPI, ErrorType: "ForbiddenException", Message: "Forbidden"}
+		target := &probes.Target{Kind: probes.CustomDomain, Settings: &probes.Settings{Endpoint: tt.endpoint}}
+		match(a).enter(a, situation{target, probes.ViaDomain, addr.Addr(), a})
+		if got := strings.Join(a.Causes, " "); got != tt.want {
+			t.Errorf("%s: got  %s\nwant %s", tt.name, got, tt.want)
+		}
+		if tt.endpoint.ID != "" {
+			continue // of which a saved answer says nothing
+		}
+		saved, err := ParseSaved(strings.NewReader(remark + "> GET /x HTTP/1.1\n> Host: api.example.com\n> \n< HTTP/1.1 403 X\n< x-amzn-requestid: 1\n< x-amzn-errortype: ForbiddenException\n< \n{\"message\":\"Forbidden\"}\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(slices.DeleteFunc(saved[0].Causes, func(c string) bool { return c == "client-cert-distrusted" }), " "); got != tt.want {
+			t.Errorf("%s, saved: got  %s\nwant %s", tt.name, got, tt.want)
 		}
 	}
 }
@@ -183,7 +227,7 @@ func TestAnonymousIsNobody(t *testing.T) {
 		{"anonymous", probes.Target{Settings: &probes.Settings{}}, nil, "resource-policy-silent resource-policy-denies endpoint-policy-silent endpoint-policy-denies organization-policy-denies authorizer-denies authorizer-policy-narrow caller-anonymous"},
 	} {
 		a := &Answer{Status: 403, Who: RESTAPI, ErrorType: "AccessDeniedException", Signed: tt.signed}
-		match(a).enter(a, situation{&tt.target, probes.ViaPrivateDNS, a})
+		match(a).enter(a, situation{&tt.target, probes.ViaPrivateDNS, netip.Addr{}, a})
 		if got := strings.Join(a.Causes, " "); got != tt.want {
 			t.Errorf("%s: got  %s\nwant %s", tt.name, got, tt.want)
 		}
@@ -287,7 +331,7 @@ func TestClock(t *testing.T) {
 		{mismatch, nil, "clock-behind clock-ahead signature-mismatch signing-scope-wrong", probes.Possible},
 	} {
 		a := &Answer{Status: 403, Who: RESTAPI, ErrorType: "InvalidSignatureException", Message: tt.message, Skew: tt.skew, Signed: &Signature{}}
-		match(a).enter(a, situation{&probes.Target{Settings: &probes.Settings{}}, probes.ViaPrivateDNS, a})
+		match(a).enter(a, situation{&probes.Target{Settings: &probes.Settings{}}, probes.ViaPrivateDNS, netip.Addr{}, a})
 		if got := strings.Join(a.Causes, " "); got != tt.want || a.Certainty != tt.sure {
 			t.Errorf("%q, skew %v: %s %v, want %s %v", tt.message, tt.skew, got, a.Certainty, tt.want, tt.sure)
 		}

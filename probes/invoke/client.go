@@ -177,7 +177,7 @@ func (c *Client) read(a *Answer, reply *reply, call *call, lane probes.Lane) {
 	if row == nil {
 		row = match(a)
 	}
-	row.enter(a, situation{c.target, lane.Via, a})
+	row.enter(a, situation{c.target, lane.Via, lane.Addr.Addr(), a})
 	if a.Signed != nil && (a.Denial == "A10" || a.Denial == "A11") {
 		c.credentials.Forget(c.target.Profile) // there may be better ones by now
 	}

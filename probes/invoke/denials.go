@@ -1,12 +1,14 @@
 package invoke
 
 import (
+	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
 	"sync"
 
 	"vpcprobe/probes"
+	"vpcprobe/probes/resolve"
 )
 
 // A Family is a kind of answer with several causes, about which package
@@ -280,6 +282,7 @@ func match(a *Answer) *denial {
 type situation struct {
 	*probes.Target
 	via    probes.Via
+	addr   netip.Addr // of who answered; not valid if nobody knows
 	answer *Answer
 }
 
@@ -318,8 +321,10 @@ func (s situation) admits(cause string) bool {
 		return false
 	}
 	switch cause {
-	case "stage-not-found", "default-endpoint-disabled", "host-not-recognized", "public-api-captured", "api-not-found":
+	case "stage-not-found", "default-endpoint-disabled", "public-api-captured", "api-not-found":
 		return !domain || s.answer.apiNamed // as to a load balancer before the endpoint
+	case "host-not-recognized":
+		return !domain || s.answer.apiNamed || !s.configured() // as such a load balancer's name, if it is passed on
 	case "strict-endpoint-access":
 		return s.via == probes.ViaEndpoint || domain && s.answer.apiNamed // elsewhere SNI and Host agree
 	case "client-cert-distrusted":
@@ -327,13 +332,19 @@ func (s situation) admits(cause string) bool {
 	case "base-path-unmapped":
 		return domain && !s.answer.apiNamed // which wins over the Host
 	case "domain-not-associated":
-		return domain && (s.Endpoint.ID != "" || s.Endpoint.DNSName != "" || len(s.Endpoint.Addresses) > 0)
+		return domain && !s.answer.apiNamed && (s.configured() || !s.addr.IsValid() || resolve.MayBeEndpoint(s.addr))
 	case "request-unsigned":
 		return s.answer.Signed == nil
 	case "stage-in-path":
 		return domain && strings.Trim(s.answer.Path, "/") != ""
 	}
 	return true
+}
+
+// configured reports whether the target names the endpoint that its domain leads
+// to. What ends TLS by the domain's name there is API Gateway, which knows it.
+func (s situation) configured() bool {
+	return s.Endpoint.ID != "" || s.Endpoint.DNSName != "" || len(s.Endpoint.Addresses) > 0
 }
 
 // somebody are the causes that only a caller who says who it is can meet. Where

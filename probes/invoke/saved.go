@@ -95,7 +95,7 @@ func (e *exchanged) answer() Answer {
 	a.direct = a.expectsGateway
 	a.origin = o
 	fill(&a, &e.reply, secrets)
-	match(&a).enter(&a, situation{o.target, o.via, &a})
+	match(&a).enter(&a, situation{o.target, o.via, e.addr, &a})
 	return a
 }
 
@@ -135,9 +135,7 @@ func (e *exchanged) origin() origin {
 	}
 	if e.addr.IsValid() {
 		o.addr = netip.AddrPortFrom(e.addr, 443)
-		// Whether an API is a private one its name does not say, so whoever
-		// answered at a public address may well be in charge.
-		if o.via != probes.ViaDomain || e.addr.IsPrivate() {
+		if o.via != probes.ViaDomain {
 			t.Endpoint.Addresses = []netip.Addr{e.addr}
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -30,7 +31,7 @@ func TestParseSaved(t *testing.T) {
 			`"'[redacted]' not a valid key=value pair (missing equal-sign) in Authorization header: '[redacted]'." 5f9c1d2e-1111-4222-8333-944444444444 stage "prod", signed false, key true, cert false, ` +
 			`[authorization-malformed path-not-found method-not-found not-redeployed]`}},
 		{"curl-v-2.txt", []string{`GET api.example.com/status HTTP/2 via "domain" at 198.51.100.7:443: 403 ForbiddenException rest-api "Forbidden" 5f9c1d2e-1111-4222-8333-955555555555 ` +
-			`stage "", signed false, key false, cert true, [api-key-rejected waf-blocked client-cert-distrusted base-path-unmapped]`}},
+			`stage "", signed false, key false, cert true, [api-key-rejected waf-blocked host-not-recognized client-cert-distrusted base-path-unmapped]`}},
 		{"curl-i.txt", []string{`HTTP/1.1 via "" at invalid AddrPort: 403 MissingAuthenticationTokenException rest-api "Missing Authentication Token" 5f9c1d2e-1111-4222-8333-966666666666 ` +
 			`stage "", signed false, key false, cert true, [request-unsigned path-not-found method-not-found not-redeployed stage-in-path]`}},
 		{"har.json", []string{
@@ -139,7 +140,7 @@ func FuzzMatch(f *testing.F) {
 	f.Fuzz(func(t *testing.T, status int, errorType, text, via, who string) {
 		a := &Answer{Status: status, ErrorType: errorType, Message: text, Who: Who(who)}
 		d := match(a)
-		d.enter(a, situation{&probes.Target{Stage: "prod", Settings: &probes.Settings{}}, probes.Via(via), a})
+		d.enter(a, situation{&probes.Target{Stage: "prod", Settings: &probes.Settings{}}, probes.Via(via), netip.Addr{}, a})
 		if d == nil {
 			if a.Causes != nil || a.Family != "" {
 				t.Fatalf("causes %v of nothing", a.Causes)

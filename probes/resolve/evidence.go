@@ -112,6 +112,14 @@ func Inside(seen probes.Evidence, addr netip.Addr) bool {
 	return true
 }
 
+// MayBeEndpoint reports whether an interface endpoint may have the address, as
+// far as its number tells. Of IPv6 it does not: VPCs have addresses there that
+// are routable on the internet.
+func MayBeEndpoint(addr netip.Addr) bool {
+	addr = addr.Unmap()
+	return addr.IsGlobalUnicast() && !(addr.Is4() && isPublic(addr))
+}
+
 // Explains reports whether what lookups found wrong explains failures of the
 // layers above on the lane, too. If API and endpoint are of two regions, the
 // endpoint knows neither the API nor its names, whichever way it is called. If
