@@ -62,7 +62,7 @@ var decisions = []decision{
 		keep: append([]string{"api-key-rejected", "waf-blocked"}, ofRoutes...),
 		why:  "API, host, stage, client certificate and default endpoint are fine: another path of the stage was looked for"},
 	{about: invoke.Forbidden, when: []fact{is("P1-root", found...)},
-		keep: []string{"api-key-rejected", "waf-blocked"},
+		keep: []string{"api-key-rejected", "waf-blocked", "authorizer-denies"},
 		why:  "API, host, stage and default endpoint are fine: the stage's root was looked for"},
 	{about: invoke.Forbidden, when: []fact{is("P9", Passed), is("method", "GET")},
 		keep: []string{"waf-blocked"}, sure: probes.Likely, who: []string{"waf-blocked"},

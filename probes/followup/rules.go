@@ -100,10 +100,10 @@ var policyRules = []*probes.Rule{{
 	Notes:  notes(),
 }, {
 	ID:     "authorizer-denies",
-	Title:  "The Lambda authorizer's policy denies this call",
-	Means:  "The method's Lambda authorizer accepted the request as one to judge and returned a policy with an explicit Deny for it. The way to the API is fine; the token or the caller is not allowed.",
-	Fix:    "Read the authorizer's log for the request (aws logs tail /aws/lambda/FUNCTION), and test it: aws apigateway test-invoke-authorizer --rest-api-id API --authorizer-id ID --headers Authorization=TOKEN. Results are cached by token: aws apigateway flush-stage-authorizers-cache --rest-api-id API --stage-name STAGE.",
-	Source: forbidden403 + "; " + guide + "apigateway-use-lambda-authorizer",
+	Title:  "The method's authorizer denies this call",
+	Means:  "The method's Lambda authorizer accepted the request as one to judge and returned a policy with an explicit Deny for it; or its JWT authorizer took the token, which has none of the scopes that the method requires. The way to the API is fine; the token or the caller is not allowed.",
+	Fix:    "For a JWT authorizer, compare the token's scope or scp claim with the method's: aws apigateway get-method --rest-api-id API --resource-id ID --http-method METHOD --query authorizationScopes. For a Lambda authorizer, read its log for the request (aws logs tail /aws/lambda/FUNCTION), and test it: aws apigateway test-invoke-authorizer --rest-api-id API --authorizer-id ID --headers Authorization=TOKEN. Results are cached by token: aws apigateway flush-stage-authorizers-cache --rest-api-id API --stage-name STAGE.",
+	Source: forbidden403 + "; " + guide + "apigateway-use-lambda-authorizer; rest-api-jwt-authorizer-methods (403 Forbidden without a scope; its error type is not documented)",
 	Match:  means("authorizer-denies"),
 	Notes:  notes(),
 }, {

@@ -51,6 +51,7 @@ type Answer struct {
 	expectsGateway bool   // the target is an API of API Gateway for sure
 	direct         bool   // it is called by a name that is API Gateway's own, so nothing wanted is before it
 	apiNamed       bool   // x-apigw-api-id was sent
+	token          bool   // something was sent that an authorizer may look at
 	origin         origin // of a saved answer
 
 	// Differs is the first line in which the canonical request that the

@@ -73,7 +73,7 @@ var (
 	internalTypes  = []string{"InternalServerErrorException"}
 
 	absent         = []string{"path-not-found", "method-not-found", "not-redeployed"}
-	forbiddenSet   = []string{"api-key-rejected", "waf-blocked", "host-not-recognized", "strict-endpoint-access", "default-endpoint-disabled", "client-cert-distrusted", "base-path-unmapped", "stage-not-found", "public-api-captured", "domain-not-associated", "api-not-found"}
+	forbiddenSet   = []string{"api-key-rejected", "waf-blocked", "host-not-recognized", "strict-endpoint-access", "default-endpoint-disabled", "client-cert-distrusted", "base-path-unmapped", "stage-not-found", "public-api-captured", "domain-not-associated", "api-not-found", "authorizer-denies"}
 	anonymousSet   = []string{"resource-policy-silent", "endpoint-policy-silent", "caller-anonymous"}
 	namedSilent    = []string{"identity-policy-silent", "resource-policy-silent", "endpoint-policy-silent", "organization-policy-denies"}
 	namedDenies    = []string{"identity-policy-denies", "resource-policy-denies", "endpoint-policy-denies", "organization-policy-denies"}
@@ -333,6 +333,8 @@ func (s situation) admits(cause string) bool {
 		return domain && !s.answer.apiNamed // which wins over the Host
 	case "domain-not-associated":
 		return domain && !s.answer.apiNamed && (s.configured() || !s.addr.IsValid() || resolve.MayBeEndpoint(s.addr))
+	case "authorizer-denies":
+		return s.answer.Family != Forbidden || s.answer.Who == HTTPAPI || s.answer.token // a JWT without the method's scope
 	case "request-unsigned":
 		return s.answer.Signed == nil
 	case "stage-in-path":

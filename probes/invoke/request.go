@@ -72,6 +72,7 @@ func (c *Client) build(ctx context.Context, lane probes.Lane, r Request, a *Answ
 	a.Method, a.Host, a.Path = k.request.Method, k.request.Host, k.request.URL.EscapedPath()
 	a.apiNamed = k.request.Header.Get("X-Apigw-Api-Id") != ""
 	a.KeySent = k.request.Header.Get("X-Api-Key") != ""
+	a.token = hasToken(k.request.Header)
 	if !c.target.Sign || r.Unsigned {
 		return k, nil
 	}
@@ -139,6 +140,17 @@ func (c *Client) compose(k *call, lane probes.Lane, r Request) error {
 		k.request.ContentLength = int64(len(k.body))
 	}
 	return c.addKey(k, r)
+}
+
+// hasToken reports whether a header may hold what an authorizer looks at.
+func hasToken(h http.Header) bool {
+	for name, values := range h {
+		mine := name == "X-Api-Key" || name == "X-Amz-Security-Token" || strings.HasPrefix(strings.Join(values, ""), "AWS4-")
+		if probes.NamesSecret(name) && !mine {
+			return true
+		}
+	}
+	return false
 }
 
 // routes reports whether a header may decide which API a request comes to: one

@@ -90,6 +90,7 @@ func (e *exchanged) answer() Answer {
 	a.KeySent = e.request.Get("X-Api-Key") != ""
 	a.apiNamed = e.request.Get("X-Apigw-Api-Id") != ""
 	a.Signed = signedBy(e.request.Get("Authorization"), a.Host)
+	a.token = hasToken(e.request)
 	o := e.origin()
 	a.expectsGateway = o.target.API != ""
 	a.direct = a.expectsGateway
