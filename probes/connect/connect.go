@@ -148,7 +148,7 @@ type probe struct {
 type machine struct {
 	network probes.Network
 	speaks  func(ipv4 bool) bool // whether it has an address of the family
-	sockets probes.Rack[*socket]
+	sockets probes.Pool[*socket]
 }
 
 // Probe implements [probes.Probe].

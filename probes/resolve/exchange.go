@@ -140,7 +140,7 @@ func (q *question) message() (*dns.Msg, []byte, error) {
 type client struct {
 	probes.System
 	crowd   crowd
-	sockets probes.Rack[*socket]
+	sockets probes.Pool[*socket]
 	buffers sync.Pool // of *[maxDatagram]byte
 }
 

@@ -11,21 +11,21 @@ import (
 )
 
 const (
-	maxSpare  = 512              // sockets that a rack keeps
+	maxSpare  = 512              // sockets that a pool keeps
 	spareLife = 10 * time.Second // how long it keeps one that is not needed
 )
 
-// A Rack keeps sockets that were hung up ([HangUp]), to be connected again
+// A Pool keeps sockets that were hung up ([HangUp]), to be connected again
 // ([Redial]) from other ports. To make a socket and to close it takes a quarter
-// of the CPU time of a cheap probe at the edge. The zero Rack is empty.
-type Rack[S io.Closer] struct {
+// of the CPU time of a cheap probe at the edge. The zero Pool is empty.
+type Pool[S io.Closer] struct {
 	mu    sync.Mutex
 	spare []spare[S] // the one that was used last is at the end
 }
 
 type spare[S io.Closer] struct {
 	socket S
-	family bool
+	ipv4   bool
 	since  time.Time
 }
 
@@ -36,16 +36,16 @@ func family(addr netip.AddrPort) (ipv4, ok bool) {
 }
 
 // Take returns the socket for the address's family that was used last.
-func (r *Rack[S]) Take(to netip.AddrPort) (socket S, ok bool) {
+func (p *Pool[S]) Take(to netip.AddrPort) (socket S, ok bool) {
 	ipv4, ok := family(to)
 	if !ok {
 		return socket, false
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for i, s := range slices.Backward(r.spare) {
-		if s.family == ipv4 {
-			r.spare = slices.Delete(r.spare, i, i+1)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i, s := range slices.Backward(p.spare) {
+		if s.ipv4 == ipv4 {
+			p.spare = slices.Delete(p.spare, i, i+1)
 			return s.socket, true
 		}
 	}
@@ -54,27 +54,27 @@ func (r *Rack[S]) Take(to netip.AddrPort) (socket S, ok bool) {
 
 // Put keeps a socket that was connected to an address and is hung up now. With
 // each that it keeps, one goes that was not needed for long.
-func (r *Rack[S]) Put(socket S, from netip.AddrPort) {
+func (p *Pool[S]) Put(socket S, from netip.AddrPort) {
 	ipv4, ok := family(from)
 	if !ok {
 		socket.Close()
 		return
 	}
 	now := time.Now()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.spare = append(r.spare, spare[S]{socket, ipv4, now})
-	if oldest := r.spare[0]; len(r.spare) > maxSpare || now.Sub(oldest.since) > spareLife {
-		r.spare = slices.Delete(r.spare, 0, 1)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.spare = append(p.spare, spare[S]{socket, ipv4, now})
+	if oldest := p.spare[0]; len(p.spare) > maxSpare || now.Sub(oldest.since) > spareLife {
+		p.spare = slices.Delete(p.spare, 0, 1)
 		oldest.socket.Close()
 	}
 }
 
 // Len is how many sockets there are.
-func (r *Rack[S]) Len() int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return len(r.spare)
+func (p *Pool[S]) Len() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.spare)
 }
 
 // AddrPortOf returns an address of a connection as it is written, or the zero
