@@ -48,7 +48,7 @@ var requests = &probes.Metric{
 // New returns the kind's constructor for an agent of that version.
 func New(version string) func(probes.System) probes.Constructor {
 	return func(sys probes.System) probes.Constructor {
-		client := invoke.Clients(sys, "vpcprobe-followup/"+version)
+		client := invoke.Clients(sys, "vpcprobe-followup/"+version, true)
 		return func(t *probes.Target) (probes.Probe, error) {
 			if !t.FollowUp {
 				return nil, nil

@@ -23,39 +23,38 @@ type Client struct {
 	shaker      *handshake.Client
 	credentials *Credentials
 	agent       string // User-Agent
+	marked      bool   // sent even where the target has a User-Agent of its own, after that
 	path        string // of the target, cleaned
 	want        *expectation
 	timeout     time.Duration // of each step
 }
 
 // Clients returns a maker of clients that share credentials and what was read
-// of files. agent is what they send as User-Agent. The errors of the maker are
-// for the person who wrote the configuration.
-func Clients(sys probes.System, agent string) func(*probes.Target) (*Client, error) {
+// of files. agent is what they send as User-Agent, unless the target has one of
+// its own; marked ones send both then. The errors of the maker are for the person
+// who wrote the configuration.
+func Clients(sys probes.System, agent string, marked bool) func(*probes.Target) (*Client, error) {
 	credentials, shakers := NewCredentials(sys.Network), handshake.Clients(sys)
 	return func(t *probes.Target) (*Client, error) {
 		shaker, err := shakers(t)
 		if err != nil {
 			return nil, err
 		}
-		return newClient(sys.Network, t, shaker, credentials, agent)
+		c := &Client{network: sys.Network, target: t, shaker: shaker, credentials: credentials, agent: agent, marked: marked, timeout: t.StepTimeout()}
+		return c, c.prepare()
 	}
 }
 
-func newClient(network probes.Network, t *probes.Target, shaker *handshake.Client, credentials *Credentials, agent string) (*Client, error) {
-	path, err := cleanPath(t.URLPath())
-	if err != nil {
-		return nil, err
+// prepare works out what the target's requests have in common.
+func (c *Client) prepare() (err error) {
+	if c.path, err = cleanPath(c.target.URLPath()); err != nil {
+		return err
 	}
-	if err := checkHeaders(t); err != nil {
-		return nil, err
+	if err := checkHeaders(c.target); err != nil {
+		return err
 	}
-	want, err := newExpectation(t)
-	if err != nil {
-		return nil, err
-	}
-	c := &Client{network: network, target: t, shaker: shaker, credentials: credentials, agent: agent, path: path, want: want, timeout: t.StepTimeout()}
-	return c, nil
+	c.want, err = newExpectation(c.target)
+	return err
 }
 
 // Target returns what the client speaks to.

@@ -30,7 +30,7 @@ var Kind = probes.Kind{
 // User-Agent header tells.
 func New(version string) func(probes.System) probes.Constructor {
 	return func(sys probes.System) probes.Constructor {
-		client := Clients(sys, "vpcprobe/"+version)
+		client := Clients(sys, "vpcprobe/"+version, false)
 		return func(t *probes.Target) (probes.Probe, error) {
 			c, err := client(t)
 			if err != nil {

@@ -192,10 +192,10 @@ func (c *Client) addHeaders(k *call, lane probes.Lane, r Request) error {
 		if !validValue(value) {
 			return &SecretFault{"header " + h.Name, errControl}
 		}
-		if canonical(h.Name) == "X-Apigw-Api-Id" {
-			k.request.Header.Del(h.Name) // the configured one wins
+		if name := canonical(h.Name); name == "User-Agent" && c.marked {
+			value += " " + c.agent
 		}
-		k.request.Header.Add(h.Name, value)
+		k.request.Header.Set(h.Name, value) // what is configured wins
 	}
 	return nil
 }

@@ -111,6 +111,23 @@ func secretive(t *testing.T, target *probes.Target) {
 	}
 }
 
+// A caller's own User-Agent is the only one, since firewalls go by it; what asks
+// further marks itself beside it.
+func TestUserAgent(t *testing.T) {
+	t.Parallel()
+	for marked, want := range map[bool]string{false: "shop/7.1", true: "shop/7.1 vpcprobe/test"} {
+		target := &probes.Target{Settings: &probes.Settings{Headers: []probes.Header{{Name: "user-agent", Value: "shop/7.1"}}}}
+		c, err := Clients(probes.Host(), "vpcprobe/test", marked)(target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		call, err := c.build(t.Context(), probes.Lane{Via: probes.ViaDomain, ServerName: "api.test"}, Request{}, new(Answer))
+		if got := call.request.Header.Values("User-Agent"); err != nil || len(got) != 1 || got[0] != want {
+			t.Errorf("marked %t: %q (%v), want %q", marked, got, err, want)
+		}
+	}
+}
+
 func TestHeadersThatAreOurs(t *testing.T) {
 	t.Parallel()
 	for _, h := range []probes.Header{

@@ -176,7 +176,7 @@ func saysAndListens(text string) func(net.Conn) {
 
 func (w *world) client(t *testing.T) *Client {
 	t.Helper()
-	c, err := Clients(probes.System{Network: &net.Dialer{}}, "vpcprobe/test")(w.target)
+	c, err := Clients(probes.System{Network: &net.Dialer{}}, "vpcprobe/test", false)(w.target)
 	if err != nil {
 		t.Fatal(err)
 	}
