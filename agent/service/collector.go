@@ -67,8 +67,10 @@ func heap() usage {
 }
 
 // percent is what GOGC must be where so much garbage comes with each pause and
-// so much lives, both in bytes.
+// so much lives, both in bytes. The runtime begins to collect when there is seven
+// tenths of what may be there at the end (mgcpacer.go, minTriggerRatioNum).
 func percent(garbage, live uint64) int {
+	garbage = garbage * 10 / 7
 	garbage = min(max(garbage, noMatter), longest*garbage)
 	return int(min(max(100*garbage/max(live, 1), leastPercent), mostPercent))
 }

@@ -16,10 +16,10 @@ func TestPercent(t *testing.T) {
 		want          int
 	}{
 		{0, 4 << 20, leastPercent},
-		{1 << 19, 4 << 20, 50},            // collected after four pauses,
-		{2 << 20, 8 << 20, 37},            // after one and a half,
-		{4 << 20, 32 << 20, leastPercent}, // and a bit more than one
-		{12 << 20, 32 << 20, 37},          // after each
+		{1 << 19, 4 << 20, 71},            // collected after four pauses,
+		{2 << 20, 8 << 20, 37},            // after one,
+		{3 << 20, 32 << 20, leastPercent}, // and a bit more than one
+		{14 << 20, 40 << 20, 50},          // after each
 		{100 << 20, 4 << 20, mostPercent},
 		{1 << 20, 0, mostPercent},
 	} {
