@@ -60,7 +60,12 @@ func (r routes) DialContext(ctx context.Context, network, address string) (net.C
 // accepting is a server that does the same with every connection.
 func accepting(t *testing.T, do func(*net.TCPConn)) (real string, err error) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	return acceptingAt(t, "127.0.0.1:0", do)
+}
+
+func acceptingAt(t *testing.T, address string, do func(*net.TCPConn)) (real string, err error) {
+	t.Helper()
+	l, err := net.Listen("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
