@@ -10,6 +10,8 @@ type toy struct{ closed bool }
 
 func (t *toy) Close() error { t.closed = true; return nil }
 
+func (*toy) hangUp(Network) bool { return true }
+
 var (
 	four  = netip.MustParseAddrPort("10.0.1.17:443")
 	six   = netip.MustParseAddrPort("[fd00::17]:443")
@@ -20,10 +22,10 @@ var (
 func TestPool(t *testing.T) {
 	var p Pool[*toy]
 	old, young, other, zoned := new(toy), new(toy), new(toy), new(toy)
-	p.Put(old, four)
-	p.Put(young, four)
-	p.Put(other, six)
-	p.Put(zoned, local)
+	p.Put(nil, old, four)
+	p.Put(nil, young, four)
+	p.Put(nil, other, six)
+	p.Put(nil, zoned, local)
 	if !zoned.closed || p.Len() != 3 {
 		t.Errorf("%d are kept, that of an address with a zone closed: %t", p.Len(), zoned.closed)
 	}
@@ -45,9 +47,9 @@ func TestPool(t *testing.T) {
 func TestPoolIsBounded(t *testing.T) {
 	var p Pool[*toy]
 	first := new(toy)
-	p.Put(first, four)
+	p.Put(nil, first, four)
 	for range maxSpare {
-		p.Put(new(toy), four)
+		p.Put(nil, new(toy), four)
 	}
 	if p.Len() != maxSpare || !first.closed {
 		t.Errorf("%d are kept, the oldest closed: %t; want %d", p.Len(), first.closed, maxSpare)
@@ -55,7 +57,7 @@ func TestPoolIsBounded(t *testing.T) {
 	idle := p.spare[0].socket
 	p.spare[0].since = time.Now().Add(-spareLife - time.Second)
 	taken, _ := p.Take(four)
-	if p.Put(taken, four); !idle.closed || p.Len() != maxSpare-1 {
+	if p.Put(nil, taken, four); !idle.closed || p.Len() != maxSpare-1 {
 		t.Errorf("%d are kept, the idle one closed: %t", p.Len(), idle.closed)
 	}
 }

@@ -164,9 +164,14 @@ func (l *Line) Close() {
 	if l.Conn == nil {
 		return
 	}
-	if tcp, ok := l.Conn.(*net.TCPConn); ok {
+	abort(l.Conn)
+	l.Conn = nil
+}
+
+// abort closes a connection; TCP is reset.
+func abort(conn net.Conn) error {
+	if tcp, ok := conn.(*net.TCPConn); ok {
 		tcp.SetLinger(0)
 	}
-	l.Conn.Close()
-	l.Conn = nil
+	return conn.Close()
 }

@@ -11,14 +11,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// HangUp takes a connected socket of the network back to what it was before, and
+// hangUp takes a connected socket of the network back to what it was before, and
 // reports whether that is so: it has no peer, and nothing waits in it. A TCP
 // connection is reset by that. What comes for the socket later comes to a port
 // that is closed, as if the socket were.
 //
 // It is for sockets of the machine's own network only: others connect theirs in
 // their own way.
-func HangUp(network Network, conn net.Conn) bool {
+func hangUp(network Network, conn net.Conn) bool {
 	if _, direct := network.(*net.Dialer); !direct {
 		return false
 	}
@@ -59,11 +59,8 @@ func empty(fd uintptr) bool {
 	return errno == unix.EAGAIN
 }
 
-// Redial connects a socket that was hung up, of the address's family, to the
-// address, and returns its own. It waits until the socket's write deadline. As
-// for a fresh socket the kernel chooses the port, the source address and the
-// route; whoever watches flows sees a new one unless the port is the former.
-func Redial(conn net.Conn, addr netip.AddrPort) (local netip.AddrPort, err error) {
+// redial connects a socket that was hung up, and returns its own address.
+func redial(conn net.Conn, addr netip.AddrPort) (local netip.AddrPort, err error) {
 	var to unix.Sockaddr
 	if ip := addr.Addr(); ip.Is4() {
 		to = &unix.SockaddrInet4{Port: int(addr.Port()), Addr: ip.As4()}

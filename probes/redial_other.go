@@ -8,10 +8,10 @@ import (
 	"net/netip"
 )
 
-// HangUp reports that the socket cannot be connected again.
-func HangUp(Network, net.Conn) bool { return false }
+// hangUp reports that the socket cannot be connected again.
+func hangUp(Network, net.Conn) bool { return false }
 
-// Redial fails: there is no socket that was hung up.
-func Redial(net.Conn, netip.AddrPort) (netip.AddrPort, error) {
+// redial fails: there is no socket that was hung up.
+func redial(net.Conn, netip.AddrPort) (netip.AddrPort, error) {
 	return netip.AddrPort{}, errors.ErrUnsupported
 }

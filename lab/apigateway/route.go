@@ -138,15 +138,12 @@ func (c *call) enter(stage, path string) *answer {
 // mapBasePath takes the first routing rule that applies, else the mapping with
 // the longest base path that the path is below.
 func (c *call) mapBasePath(raw string) *answer {
-	var best *Mapping
 	for _, r := range c.domain.Rules {
-		if best == nil && c.r.Header.Get(r.Header) == r.Value {
-			best = &Mapping{API: r.API, Stage: r.Stage}
+		if c.r.Header.Get(r.Header) == r.Value {
+			return c.follow(&Mapping{API: r.API, Stage: r.Stage}, raw)
 		}
 	}
-	if best != nil {
-		return c.follow(best, raw)
-	}
+	var best *Mapping
 	for i, m := range c.domain.Mappings {
 		under := m.BasePath == "" || strings.HasPrefix(raw+"/", "/"+m.BasePath+"/")
 		if under && (best == nil || len(m.BasePath) > len(best.BasePath)) {

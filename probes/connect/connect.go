@@ -148,7 +148,7 @@ type probe struct {
 type machine struct {
 	network probes.Network
 	speaks  func(ipv4 bool) bool // whether it has an address of the family
-	sockets probes.Pool[*socket]
+	sockets probes.Pool[*probes.Socket]
 }
 
 // Probe implements [probes.Probe].

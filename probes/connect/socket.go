@@ -10,12 +10,6 @@ import (
 	"vpcprobe/probes"
 )
 
-// A socket is a TCP socket of which nobody needs but that it connects.
-type socket struct {
-	net.Conn
-	port uint16 // ours, of the latest connection
-}
-
 // call connects to an address, waits a moment for what follows, and resets the
 // connection. The socket may serve again then.
 func (m *machine) call(ctx context.Context, lane probes.Lane) probes.Observation {
@@ -23,53 +17,50 @@ func (m *machine) call(ctx context.Context, lane probes.Lane) probes.Observation
 	if s == nil {
 		return o
 	}
-	o.Outcome, o.Err = linger(ctx, s.Conn, lane.Addr, Of(o).RTT)
-	if o.Outcome == probes.OK && ctx.Err() == nil && probes.HangUp(m.network, s.Conn) {
-		m.sockets.Put(s, lane.Addr)
-		return o
+	o.Outcome, o.Err = linger(ctx, s, lane.Addr, Of(o).RTT)
+	if o.Outcome == probes.OK && ctx.Err() == nil {
+		m.sockets.Put(m.network, s, lane.Addr)
+	} else {
+		s.Close()
 	}
-	reset(s.Conn)
 	return o
 }
 
-// dial connects from a new port, as callers do: what lives on in a flow that
-// works must not pass for theirs. That an address does not accept is for a fresh
+// dial connects from a new port. That an address does not accept is for a fresh
 // socket to say; silence is silence.
-func (m *machine) dial(ctx context.Context, lane probes.Lane) (*socket, probes.Observation) {
+func (m *machine) dial(ctx context.Context, lane probes.Lane) (*probes.Socket, probes.Observation) {
 	if s, ok := m.sockets.Take(lane.Addr); ok {
 		start := time.Now()
-		d, err := s.redial(ctx, lane.Addr)
-		switch {
-		case err == nil && d.Local.Port() != s.port:
-			s.port = d.Local.Port()
+		d, err := redial(ctx, s, lane.Addr)
+		if err == nil {
 			return s, dialed(lane, start, d, nil)
-		case err != nil && (ctx.Err() != nil || probes.Classify(err) == probes.Timeout):
-			s.Close()
+		}
+		s.Close()
+		if ctx.Err() != nil || probes.Classify(err) == probes.Timeout {
 			return nil, dialed(lane, start, nil, err)
 		}
-		reset(s.Conn)
 	}
 	conn, o := Dial(ctx, m.network, lane)
 	if conn == nil {
 		return nil, o
 	}
-	return &socket{conn, Of(o).Local.Port()}, o
+	return probes.NewSocket(conn), o
 }
 
 // redial connects once more. Most addresses accept at once, so only what takes
 // longer can be interrupted, see [brief].
-func (s *socket) redial(ctx context.Context, addr netip.AddrPort) (*Detail, error) {
+func redial(ctx context.Context, s *probes.Socket, addr netip.AddrPort) (*Detail, error) {
 	deadline, bounded := ctx.Deadline()
 	first := time.Now().Add(brief)
 	if bounded && deadline.Before(first) {
 		first = deadline
 	}
 	s.SetWriteDeadline(first)
-	local, err := probes.Redial(s.Conn, addr)
+	local, err := s.Redial(addr)
 	if probes.Classify(err) == probes.Timeout && first != deadline {
 		s.SetWriteDeadline(deadline)
 		defer context.AfterFunc(ctx, func() { s.SetWriteDeadline(time.Unix(1, 0)) })()
-		local, err = probes.Redial(s.Conn, addr) // goes on waiting
+		local, err = s.Redial(addr) // goes on waiting
 	}
 	if err != nil {
 		return nil, dialError(ctx, addr, err)
@@ -89,10 +80,4 @@ func dialError(ctx context.Context, addr netip.AddrPort, err error) error {
 		err = ctx.Err()
 	}
 	return &net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(addr), Err: err}
-}
-
-// reset ends a connection on which nothing was said.
-func reset(conn net.Conn) {
-	line := probes.Line{Conn: conn}
-	line.Close()
 }

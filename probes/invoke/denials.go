@@ -229,7 +229,7 @@ func ownWords(a *Answer) bool { return a.Size > 0 }
 func failed(a *Answer) bool { return a.Status >= 300 }
 
 // fromGateway reports whether the answer bears API Gateway's marks.
-func fromGateway(a *Answer) bool { return a.Who == RESTAPI || a.Who == HTTPAPI || a.Who == Backend }
+func fromGateway(a *Answer) bool { return itself(a) || a.Who == Backend }
 
 // itself reports whether API Gateway may have answered by itself.
 func itself(a *Answer) bool { return a.Who == RESTAPI || a.Who == HTTPAPI }

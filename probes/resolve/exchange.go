@@ -217,7 +217,7 @@ func (f flight) land(ctx context.Context) {
 		f.socket.Close()
 		return
 	}
-	f.from.put(f.socket, f.server)
+	f.from.sockets.Put(f.from.Network, f.socket, f.server)
 }
 
 // simplify takes EDNS0 out of the question: something on the way may drop what
