@@ -417,7 +417,7 @@ func (f forbidden) RoundTrip(r *http.Request) (*http.Response, error) {
 // dialers are the places that may reach a network by themselves, and why.
 var dialers = map[string]string{
 	"probes/probes.go":         "the network of the machine",
-	"probes/redial_linux.go":   "connects that network's sockets again",
+	"probes/socket_linux.go":   "connects that network's sockets again",
 	"health.go":                "asks the agent on this machine",
 	"agent/service/service.go": "tells the service manager",
 	"probes/trace":             "has sockets of its own, and asks the Network's Translator where they may lead",
@@ -432,7 +432,7 @@ func TestOnlyTheNetworkDials(t *testing.T) {
 			"ResolveTCPAddr", "ResolveUDPAddr", "ResolveIPAddr", "DefaultResolver", "Resolver"},
 		"http": {"Get", "Head", "Post", "PostForm", "DefaultClient", "DefaultTransport"},
 		"tls":  {"Dial", "DialWithDialer", "Dialer"},
-		"unix": {"Connect", "Sendto", "Sendmsg"},
+		"unix": {"Connect", "Sendto", "Sendmsg", "SYS_CONNECT", "SYS_SENDTO", "SYS_SENDMSG"},
 	}
 	seen := map[string]bool{}
 	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {

@@ -97,11 +97,17 @@ type Network interface {
 	DialContext(ctx context.Context, network, address string) (net.Conn, error)
 }
 
+// direct reports whether nothing of ours stands between a network and the machine's.
+func direct(network Network) bool {
+	_, ok := network.(*net.Dialer)
+	return ok
+}
+
 // DialUDP returns a socket that is connected to an address. That takes no
 // waiting, so where nothing stands between, ctx is not asked: to do so, and to
 // parse the address again, was a sixth of a lookup's garbage.
 func DialUDP(ctx context.Context, network Network, addr netip.AddrPort) (net.Conn, error) {
-	if _, direct := network.(*net.Dialer); !direct {
+	if !direct(network) {
 		return network.DialContext(ctx, "udp", addr.String())
 	}
 	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(addr))
@@ -166,12 +172,4 @@ func (l *Line) Close() {
 	}
 	abort(l.Conn)
 	l.Conn = nil
-}
-
-// abort closes a connection; TCP is reset.
-func abort(conn net.Conn) error {
-	if tcp, ok := conn.(*net.TCPConn); ok {
-		tcp.SetLinger(0)
-	}
-	return conn.Close()
 }

@@ -26,7 +26,7 @@ func info(conn net.Conn, d *Detail) {
 	raw.Control(func(fd uintptr) {
 		var i unix.TCPInfo // not by unix.GetsockoptTCPInfo, which allocates a twelfth of a connect's garbage
 		size := uint32(unsafe.Sizeof(i))
-		_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, fd, unix.IPPROTO_TCP, unix.TCP_INFO,
+		_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, fd, unix.IPPROTO_TCP, unix.TCP_INFO,
 			uintptr(unsafe.Pointer(&i)), uintptr(unsafe.Pointer(&size)), 0)
 		if errno != 0 {
 			return

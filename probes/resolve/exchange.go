@@ -237,7 +237,7 @@ func (f flight) send(by time.Time) {
 	if f.sent.IsZero() {
 		f.sent = time.Now()
 	}
-	_, f.err = f.socket.Write(f.packed)
+	f.err = f.socket.Send(f.packed)
 }
 
 // await receives until the reply comes or it takes too long. What is not the

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"vpcprobe/probes"
 )
 
 // The kernel knows how long a datagram waited for us; our clock does not. It
@@ -23,7 +25,7 @@ func TestReceiverKnowsHowLongADatagramWaited(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	receive, buf := receiver(client), make([]byte, maxDatagram)
+	receive, buf := receiver(probes.NewSocket(client)), make([]byte, maxDatagram)
 	const lazy = 40 * time.Millisecond
 	for range 100 {
 		if _, err := server.WriteTo([]byte("reply"), client.LocalAddr()); err != nil {

@@ -3,10 +3,11 @@
 package resolve
 
 import (
-	"net"
 	"time"
+
+	"vpcprobe/probes"
 )
 
-func receiver(conn net.Conn) func([]byte) ([]byte, time.Duration, error) {
+func receiver(conn *probes.Socket) func([]byte) ([]byte, time.Duration, error) {
 	return unstamped(conn)
 }

@@ -26,5 +26,6 @@ func (c *client) dial(ctx context.Context, server netip.AddrPort) (*socket, erro
 	if err != nil {
 		return nil, err
 	}
-	return &socket{probes.NewSocket(conn), receiver(conn)}, nil
+	s := probes.NewSocket(conn)
+	return &socket{s, receiver(s)}, nil
 }

@@ -1,0 +1,224 @@
+package probes
+
+import (
+	"encoding/binary"
+	"net"
+	"net/netip"
+	"os"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// The sockets do not block, so no call here does, and the runtime is not told of
+// them (RawSyscall). To be told of one wakes its monitor, a thread that from then
+// on looks every 20 µs whether the call has come back (runtime/proc.go, sysmon):
+// at 400 lookups a second that was a third of all CPU time.
+
+// A handle makes system calls on a socket.
+type handle struct {
+	raw       syscall.RawConn // nil if there is none
+	datagrams bool
+	transfer  transfer
+	in, out   func(fd uintptr) (done bool) // made once, as what is made for each call is garbage
+}
+
+// open takes a connection of the machine's own. One of another type may do more
+// than what its socket does.
+func (h *handle) open(conn net.Conn) {
+	switch c := conn.(type) {
+	case *net.UDPConn:
+		h.raw, _ = c.SyscallConn()
+		h.datagrams = true
+	case *net.TCPConn:
+		h.raw, _ = c.SyscallConn()
+	}
+	h.in, h.out = h.transfer.receive, h.transfer.send
+}
+
+func (h *handle) ok() bool { return h.raw != nil }
+
+// A transfer is a message between the program and the kernel.
+type transfer struct {
+	head unix.Msghdr
+	body unix.Iovec
+	n    int
+	err  error
+}
+
+func (h *handle) receive(buf, control []byte) (n, said int, err error) {
+	t := &h.transfer
+	t.put(buf, control)
+	err = h.raw.Read(h.in)
+	n, said = t.n, int(t.head.Controllen)
+	return n, said, t.done(err)
+}
+
+func (h *handle) send(packet []byte) error {
+	h.transfer.put(packet, nil)
+	return h.transfer.done(h.raw.Write(h.out))
+}
+
+func (t *transfer) put(buf, control []byte) {
+	t.body = unix.Iovec{Base: unsafe.SliceData(buf)}
+	t.body.SetLen(len(buf))
+	t.head = unix.Msghdr{Iov: &t.body, Control: unsafe.SliceData(control)}
+	t.head.SetIovlen(1)
+	t.head.SetControllen(len(control))
+}
+
+// done lets go of the buffers and returns the transfer's error, or that of the
+// wait for it.
+func (t *transfer) done(waiting error) error {
+	err := t.err
+	*t = transfer{}
+	if waiting != nil {
+		return waiting
+	}
+	return err
+}
+
+func (t *transfer) receive(fd uintptr) (done bool) { return t.over(fd, unix.SYS_RECVMSG, "read") }
+func (t *transfer) send(fd uintptr) (done bool)    { return t.over(fd, unix.SYS_SENDMSG, "write") }
+
+// over makes a call, and reports whether it is over: it need not be made again
+// when the socket is ready.
+func (t *transfer) over(fd, call uintptr, name string) bool {
+	for {
+		n, _, errno := unix.RawSyscall(call, fd, uintptr(unsafe.Pointer(&t.head)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+		switch errno {
+		case 0:
+			t.n = int(n)
+		case unix.EINTR:
+			continue
+		case unix.EAGAIN:
+			return false
+		default:
+			t.err = os.NewSyscallError(name, errno)
+		}
+		return true
+	}
+}
+
+// hangUp is [Socket.hangUp].
+func (h *handle) hangUp() bool {
+	clean := forgetful
+	if h.datagrams {
+		clean = empty
+	}
+	free := false
+	err := h.raw.Control(func(fd uintptr) { free = disconnect(fd) && clean(fd) })
+	return err == nil && free
+}
+
+// disconnect dissolves the socket's association (connect(2), AF_UNSPEC).
+func disconnect(fd uintptr) bool {
+	nobody := unix.RawSockaddr{Family: unix.AF_UNSPEC}
+	_, _, errno := unix.RawSyscall(unix.SYS_CONNECT, fd, uintptr(unsafe.Pointer(&nobody)), unsafe.Sizeof(nobody))
+	return errno == 0
+}
+
+// forgetful takes the error away that disconnecting leaves for those who wait on
+// a TCP socket. The runtime's poller may come upon it while the socket connects
+// again, and would take the socket for one that cannot be waited for.
+func forgetful(fd uintptr) bool {
+	_, errno := pending(fd)
+	return errno == 0
+}
+
+// pending takes the error of the socket that nobody has heard of yet, if any.
+func pending(fd uintptr) (code int32, errno syscall.Errno) {
+	size := uint32(unsafe.Sizeof(code))
+	_, _, errno = unix.RawSyscall6(unix.SYS_GETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_ERROR,
+		uintptr(unsafe.Pointer(&code)), uintptr(unsafe.Pointer(&size)), 0)
+	return code, errno
+}
+
+// empty reports whether nothing waits in a socket that has no peer: a reply that
+// came twice, or an error.
+func empty(fd uintptr) bool {
+	var left [1]byte
+	_, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&left)), 1, unix.MSG_DONTWAIT, 0, 0)
+	return errno == unix.EAGAIN
+}
+
+// redial connects a socket that was hung up, and returns its own address.
+func (h *handle) redial(addr netip.AddrPort) (local netip.AddrPort, err error) {
+	begun := false
+	var errno syscall.Errno
+	late := h.raw.Write(func(fd uintptr) (done bool) {
+		if !begun {
+			begun = true
+			errno = connect(fd, addr)
+		} else {
+			errno = outcome(fd)
+		}
+		switch errno {
+		case 0:
+			local, errno = name(unix.SYS_GETSOCKNAME, fd)
+		case unix.EINPROGRESS, unix.EALREADY, unix.EINTR:
+			errno = 0
+			return false
+		}
+		return true
+	})
+	if errno != 0 {
+		return local, os.NewSyscallError("connect", errno)
+	}
+	return local, late
+}
+
+// connect begins to connect to an address.
+func connect(fd uintptr, addr netip.AddrPort) syscall.Errno {
+	var sa unix.RawSockaddrInet6
+	ip, size := addr.Addr(), unsafe.Sizeof(sa)
+	if ip.Is4() {
+		size = unsafe.Sizeof(*inet4(&sa))
+		sa.Family, inet4(&sa).Addr = unix.AF_INET, ip.As4()
+	} else {
+		sa.Family, sa.Addr = unix.AF_INET6, ip.As16()
+	}
+	binary.BigEndian.PutUint16(port(&sa), addr.Port())
+	_, _, errno := unix.RawSyscall(unix.SYS_CONNECT, fd, uintptr(unsafe.Pointer(&sa)), size)
+	return errno
+}
+
+// outcome returns what became of a connection: EINPROGRESS, 0 if it is made, or
+// why it is not. A socket without a peer is writable, too.
+func outcome(fd uintptr) syscall.Errno {
+	code, errno := pending(fd)
+	if errno != 0 {
+		return errno
+	}
+	if code != 0 {
+		return syscall.Errno(code)
+	}
+	if _, errno := name(unix.SYS_GETPEERNAME, fd); errno != 0 {
+		return unix.EINPROGRESS
+	}
+	return 0
+}
+
+// name asks for a name of the socket. (The general functions know all families
+// there are, which takes 16 kB.)
+func name(call, fd uintptr) (netip.AddrPort, syscall.Errno) {
+	var sa unix.RawSockaddrInet6
+	size := uint32(unsafe.Sizeof(sa))
+	if _, _, errno := unix.RawSyscall(call, fd, uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&size))); errno != 0 {
+		return netip.AddrPort{}, errno
+	}
+	ip := netip.AddrFrom16(sa.Addr)
+	if sa.Family == unix.AF_INET {
+		ip = netip.AddrFrom4(inet4(&sa).Addr)
+	}
+	return netip.AddrPortFrom(ip, binary.BigEndian.Uint16(port(&sa))), 0
+}
+
+// inet4 is the address as one of IPv4, for which it has room.
+func inet4(sa *unix.RawSockaddrInet6) *unix.RawSockaddrInet4 {
+	return (*unix.RawSockaddrInet4)(unsafe.Pointer(sa))
+}
+
+// port is the address's port, in network order; that of IPv4 is in the same place.
+func port(sa *unix.RawSockaddrInet6) []byte { return (*[2]byte)(unsafe.Pointer(&sa.Port))[:] }
