@@ -12,6 +12,7 @@ import (
 
 	"vpcprobe/agent"
 	"vpcprobe/agent/report"
+	"vpcprobe/agent/service"
 	"vpcprobe/config"
 	"vpcprobe/probes"
 	"vpcprobe/probes/all"
@@ -160,6 +161,14 @@ func kindNames() []string {
 // newAgent binds the configured targets to all kinds of probe.
 func newAgent(c *config.Config, sys probes.System, log *slog.Logger) (*agent.Agent, error) {
 	return agent.New(c.Targets, all.Kinds, sys, agent.Options{
-		Concurrency: c.Concurrency, Version: version(), Log: log,
+		Concurrency: c.Concurrency, Version: version(), Log: log, Alarm: alarm,
 	})
+}
+
+// alarm returns one of the kernel's, nil if it gives none.
+func alarm() agent.Alarm {
+	if a, err := service.NewAlarm(); err == nil {
+		return a
+	}
+	return nil
 }

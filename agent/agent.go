@@ -29,6 +29,18 @@ type Options struct {
 	Concurrency int
 	Log         *slog.Logger // where bugs of ours are told; discarded if nil
 	Version     string       // named in documents
+
+	// Alarm makes what wakes the schedule; a timer of the runtime's if it is nil
+	// or returns nil.
+	Alarm func() Alarm
+}
+
+// An Alarm rings some time after it was set. Set takes back what it was set to
+// before, for which it may ring all the same.
+type Alarm interface {
+	Set(after time.Duration)
+	Rings() <-chan time.Time
+	Stop()
 }
 
 const defaultConcurrency = 256
@@ -43,6 +55,7 @@ type Agent struct {
 	log     *slog.Logger
 	limit   int
 	version string
+	alarm   func() Alarm
 	epoch   time.Time // when the agent was made, wall clock and monotonic
 	pulse   pulse
 
@@ -87,6 +100,7 @@ func New(targets []*probes.Target, kinds []probes.Kind, sys probes.System, o Opt
 		log:     cmp.Or(o.Log, slog.New(slog.DiscardHandler)),
 		limit:   cmp.Or(max(o.Concurrency, 0), defaultConcurrency),
 		version: cmp.Or(o.Version, "unknown"),
+		alarm:   o.Alarm,
 		epoch:   time.Now(),
 		handed:  make(chan *walk),
 		nudged:  make(chan struct{}, 1),

@@ -101,19 +101,35 @@ func (a *Agent) now() int64 { return a.epoch.UnixNano() + int64(time.Since(a.epo
 func (a *Agent) Run(ctx context.Context, sinks ...Sink) {
 	a.start(sinks)
 	defer a.pulse.start(ctx)()
-	timer := time.NewTimer(0)
-	defer timer.Stop()
+	alarm := a.newAlarm()
+	defer alarm.Stop()
 	for ctx.Err() == nil {
-		timer.Reset(a.dispatch(ctx))
+		alarm.Set(a.dispatch(ctx))
 		select {
 		case <-ctx.Done():
-		case <-timer.C:
+		case <-alarm.Rings():
 		case <-a.nudged:
 		case <-a.pings:
 		}
 	}
 	a.stop()
 }
+
+func (a *Agent) newAlarm() Alarm {
+	if a.alarm != nil {
+		if alarm := a.alarm(); alarm != nil {
+			return alarm
+		}
+	}
+	return timer{time.NewTimer(0)}
+}
+
+// A timer is an [Alarm] of the runtime's.
+type timer struct{ timer *time.Timer }
+
+func (t timer) Set(after time.Duration) { t.timer.Reset(after) }
+func (t timer) Rings() <-chan time.Time { return t.timer.C }
+func (t timer) Stop()                   { t.timer.Stop() }
 
 func (a *Agent) start(sinks []Sink) {
 	a.recording.Lock()
