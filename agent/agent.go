@@ -301,7 +301,7 @@ func (a *Agent) Check(ctx context.Context, names []string, progress func(Step)) 
 		wg.Go(func() {
 			places <- struct{}{}
 			defer func() { <-places }()
-			rounds[i] = a.stride(ctx, w.once(), tellOf(i)).walkAll()
+			rounds[i] = a.stride(ctx, tellOf(i)).walkAll(w.once())
 		})
 	}
 	wg.Wait()

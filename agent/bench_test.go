@@ -22,10 +22,9 @@ func BenchmarkWalk(b *testing.B) {
 		b.Fatal(err)
 	}
 	b.ReportAllocs()
+	s := a.stride(b.Context(), nil)
 	for b.Loop() {
-		w := a.walks[0].once()
-		s := a.stride(b.Context(), w, nil)
-		r := s.walkAll()
+		r := s.walkAll(a.walks[0].once())
 		a.reschedule(s, &r)
 	}
 }

@@ -220,9 +220,9 @@ func (a *Agent) take(now int64) *walk {
 
 // work walks one target, and then others.
 func (a *Agent) work(ctx context.Context, w *walk) {
+	s := a.stride(ctx, nil)
 	for w != nil {
-		s := a.stride(ctx, w, nil)
-		r := s.walkAll()
+		r := s.walkAll(w)
 		a.reschedule(s, &r)
 		if ctx.Err() == nil {
 			a.record(w, Update{&r, joined(s.obs)})

@@ -69,14 +69,15 @@ func (s *set) add(i int)     { *s |= 1 << i }
 // below reports whether the set has a kind below i.
 func (s set) below(i int) bool { return s&(1<<i-1) != 0 }
 
-// A stride is a walk in progress. What its mutex guards is shared by the
-// goroutines of the lanes and the one of the kinds that run once per target.
+// A stride is a walk in progress, and then another: each goroutine that walks has
+// one. What its mutex guards is shared by the goroutines of the lanes and the one
+// of the kinds that run once per target.
 type stride struct {
 	*Agent
 	*walk
 	ctx    context.Context
-	before probes.Evidence // what was known, with the lanes of this round
 	tell   func(Step)      // may be nil
+	before probes.Evidence // what was known, with the lanes of this round
 
 	mu      sync.Mutex
 	moved   sync.Cond              // settled has grown
@@ -87,21 +88,28 @@ type stride struct {
 	told    int                    // the kinds whose step was told
 }
 
-func (a *Agent) stride(ctx context.Context, w *walk, tell func(Step)) *stride {
-	s := &stride{Agent: a, walk: w, ctx: ctx, tell: tell, obs: make([][]probes.Observation, len(w.steps))}
+func (a *Agent) stride(ctx context.Context, tell func(Step)) *stride {
+	s := &stride{Agent: a, ctx: ctx, tell: tell, obs: make([][]probes.Observation, len(a.kinds))}
 	s.moved.L = &s.mu
-	s.before = w.round().Evidence
+	return s
+}
+
+// begin takes a walk, of which nothing has been done yet.
+func (s *stride) begin(w *walk) {
+	s.walk, s.before = w, w.round().Evidence
+	s.settled, s.ran, s.changed, s.told = 0, 0, 0, 0
+	clear(s.obs)
 	for i := range w.steps {
 		if w.steps[i].probe == nil {
 			s.settled.add(i)
 		}
 	}
-	return s
 }
 
 // walkAll runs the steps that are due by the walk's wake time, lowest layer
 // first, and those above a step whose observations changed.
-func (s *stride) walkAll() Round {
+func (s *stride) walkAll(w *walk) Round {
+	s.begin(w)
 	last := s.round()
 	r := Round{Started: time.Now(), Since: last.Since}
 	s.run()

@@ -67,8 +67,9 @@ func (s *Socket) Send(packet []byte) error {
 
 // failed is the error of an operation as a [net.Conn] has it.
 func (s *Socket) failed(op string, err error) error {
-	if e, ok := errors.AsType[*net.OpError](err); ok {
-		err = e.Err
+	if e, ok := err.(*net.OpError); ok { // of the wait for it
+		e.Op = op
+		return e
 	}
 	return &net.OpError{Op: op, Net: s.LocalAddr().Network(), Source: s.LocalAddr(), Addr: s.RemoteAddr(), Err: err}
 }

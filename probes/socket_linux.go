@@ -21,7 +21,12 @@ type handle struct {
 	raw       syscall.RawConn // nil if there is none
 	datagrams bool
 	transfer  transfer
-	in, out   func(fd uintptr) (done bool) // made once, as what is made for each call is garbage
+	dialing   dialing
+	free      bool // of its last connection, and of what came by it
+
+	// The calls are made once: what is made for each of them is garbage.
+	in, out, dial func(fd uintptr) (done bool)
+	release       func(fd uintptr)
 }
 
 // open takes a connection of the machine's own. One of another type may do more
@@ -34,7 +39,7 @@ func (h *handle) open(conn net.Conn) {
 	case *net.TCPConn:
 		h.raw, _ = c.SyscallConn()
 	}
-	h.in, h.out = h.transfer.receive, h.transfer.send
+	h.in, h.out, h.dial, h.release = h.transfer.receive, h.transfer.send, h.dialing.proceed, h.disconnect
 }
 
 func (h *handle) ok() bool { return h.raw != nil }
@@ -103,20 +108,23 @@ func (t *transfer) over(fd, call uintptr, name string) bool {
 
 // hangUp is [Socket.hangUp].
 func (h *handle) hangUp() bool {
-	clean := forgetful
-	if h.datagrams {
-		clean = empty
-	}
-	free := false
-	err := h.raw.Control(func(fd uintptr) { free = disconnect(fd) && clean(fd) })
-	return err == nil && free
+	h.free = false
+	err := h.raw.Control(h.release)
+	return err == nil && h.free
 }
 
-// disconnect dissolves the socket's association (connect(2), AF_UNSPEC).
-func disconnect(fd uintptr) bool {
+// disconnect dissolves the socket's association (connect(2), AF_UNSPEC), and
+// notes whether the socket is as new then.
+func (h *handle) disconnect(fd uintptr) {
 	nobody := unix.RawSockaddr{Family: unix.AF_UNSPEC}
 	_, _, errno := unix.RawSyscall(unix.SYS_CONNECT, fd, uintptr(unsafe.Pointer(&nobody)), unsafe.Sizeof(nobody))
-	return errno == 0
+	switch {
+	case errno != 0:
+	case h.datagrams:
+		h.free = empty(fd)
+	default:
+		h.free = forgetful(fd)
+	}
 }
 
 // forgetful takes the error away that disconnecting leaves for those who wait on
@@ -145,28 +153,38 @@ func empty(fd uintptr) bool {
 
 // redial connects a socket that was hung up, and returns its own address.
 func (h *handle) redial(addr netip.AddrPort) (local netip.AddrPort, err error) {
-	begun := false
-	var errno syscall.Errno
-	late := h.raw.Write(func(fd uintptr) (done bool) {
-		if !begun {
-			begun = true
-			errno = connect(fd, addr)
-		} else {
-			errno = outcome(fd)
-		}
-		switch errno {
-		case 0:
-			local, errno = name(unix.SYS_GETSOCKNAME, fd)
-		case unix.EINPROGRESS, unix.EALREADY, unix.EINTR:
-			errno = 0
-			return false
-		}
-		return true
-	})
-	if errno != 0 {
-		return local, os.NewSyscallError("connect", errno)
+	d := &h.dialing
+	*d = dialing{to: addr}
+	late := h.raw.Write(h.dial)
+	if d.errno != 0 {
+		return d.local, os.NewSyscallError("connect", d.errno)
 	}
-	return local, late
+	return d.local, late
+}
+
+// A dialing is a connection that is being made.
+type dialing struct {
+	to, local netip.AddrPort
+	begun     bool
+	errno     syscall.Errno
+}
+
+// proceed makes the next call, and reports whether the connection is made, or
+// will not be: the next call need not wait until the socket can be written to.
+func (d *dialing) proceed(fd uintptr) (done bool) {
+	if d.begun {
+		d.errno = outcome(fd)
+	} else {
+		d.begun, d.errno = true, connect(fd, d.to)
+	}
+	switch d.errno {
+	case 0:
+		d.local, d.errno = name(unix.SYS_GETSOCKNAME, fd)
+	case unix.EINPROGRESS, unix.EALREADY, unix.EINTR:
+		d.errno = 0
+		return false
+	}
+	return true
 }
 
 // connect begins to connect to an address.

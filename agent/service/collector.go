@@ -13,7 +13,8 @@ import (
 // garbage as what lives, would take memory for nothing where there are many
 // targets and few probes, and CPU time where there are few targets and many
 // probes. Here garbage is collected when it is as much as is no matter, but not
-// sooner than a pause after the last time, and not much later.
+// sooner than a pause after the last time, and not much later; where a pause
+// brings as much as what lives, half as often.
 const (
 	pause        = time.Second
 	longest      = 4       // pauses
@@ -70,6 +71,7 @@ func heap() usage {
 // so much lives, both in bytes. The runtime begins to collect when there is seven
 // tenths of what may be there at the end (mgcpacer.go, minTriggerRatioNum).
 func percent(garbage, live uint64) int {
+	garbage += garbage * garbage / max(live, 1)
 	garbage = garbage * 10 / 7
 	garbage = min(max(garbage, noMatter), longest*garbage)
 	return int(min(max(100*garbage/max(live, 1), leastPercent), mostPercent))

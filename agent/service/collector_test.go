@@ -16,10 +16,11 @@ func TestPercent(t *testing.T) {
 		want          int
 	}{
 		{0, 4 << 20, leastPercent},
-		{1 << 19, 4 << 20, 71},            // collected after four pauses,
-		{2 << 20, 8 << 20, 37},            // after one,
+		{1 << 19, 4 << 20, 75},            // collected after four pauses,
+		{2 << 20, 8 << 20, 44},            // after one,
 		{3 << 20, 32 << 20, leastPercent}, // and a bit more than one
-		{14 << 20, 40 << 20, 50},          // after each
+		{14 << 20, 40 << 20, 67},          // after a third more than one
+		{40 << 20, 80 << 20, 107},         // and half more
 		{100 << 20, 4 << 20, mostPercent},
 		{1 << 20, 0, mostPercent},
 	} {

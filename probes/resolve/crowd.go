@@ -27,6 +27,7 @@ const (
 type crowd struct {
 	mu     sync.Mutex
 	places map[netip.AddrPort]chan struct{}
+	timers sync.Pool // of *time.Timer: at the edge, those of all who wait were a fourteenth of a lookup's garbage
 }
 
 // enter waits until there is room for a lookup at the server, or for a random
@@ -43,7 +44,8 @@ func (c *crowd) enter(ctx context.Context, server netip.AddrPort) (leave func())
 	if deadline, ok := ctx.Deadline(); ok {
 		most = min(most, max(time.Until(deadline)/5, 0))
 	}
-	timer := time.NewTimer(time.Duration(rand.Int64N(int64(most) + 1)))
+	timer := c.timer(time.Duration(rand.Int64N(int64(most) + 1)))
+	defer c.timers.Put(timer)
 	defer timer.Stop()
 	select {
 	case places <- struct{}{}:
@@ -52,6 +54,15 @@ func (c *crowd) enter(ctx context.Context, server netip.AddrPort) (leave func())
 	case <-ctx.Done():
 	}
 	return func() {}
+}
+
+// timer returns one that is set, and belongs into timers again.
+func (c *crowd) timer(after time.Duration) *time.Timer {
+	if t, ok := c.timers.Get().(*time.Timer); ok {
+		t.Reset(after)
+		return t
+	}
+	return time.NewTimer(after)
 }
 
 func (c *crowd) at(server netip.AddrPort) chan struct{} {
