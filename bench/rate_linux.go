@@ -48,7 +48,7 @@ func (b *bench) rate() error {
 // search ended if that is not known to be the highest.
 func (b *bench) hold(p *peer, l layer, first float64) (held float64, mark string, err error) {
 	missed := math.Inf(1) // the lowest rate that it did not hold
-	for ask, tries := first, 0; tries < map[bool]int{true: 2, false: 5}[b.quick]; tries++ {
+	for ask, tries := first, 0; tries < map[bool]int{true: 2, false: 8}[b.quick]; tries++ {
 		cpu, begin := b.farm.cpu(), time.Now()
 		w, err := b.at(p, l, ask)
 		if err != nil && held > 0 {
