@@ -40,7 +40,7 @@ type Options struct {
 type Alarm interface {
 	Set(after time.Duration)
 	Rings() <-chan time.Time
-	Stop()
+	Close() error
 }
 
 const defaultConcurrency = 256

@@ -102,7 +102,7 @@ func (a *Agent) Run(ctx context.Context, sinks ...Sink) {
 	a.start(sinks)
 	defer a.pulse.start(ctx)()
 	alarm := a.newAlarm()
-	defer alarm.Stop()
+	defer alarm.Close()
 	for ctx.Err() == nil {
 		alarm.Set(a.dispatch(ctx))
 		select {
@@ -129,7 +129,7 @@ type timer struct{ timer *time.Timer }
 
 func (t timer) Set(after time.Duration) { t.timer.Reset(after) }
 func (t timer) Rings() <-chan time.Time { return t.timer.C }
-func (t timer) Stop()                   { t.timer.Stop() }
+func (t timer) Close() error            { t.timer.Stop(); return nil }
 
 func (a *Agent) start(sinks []Sink) {
 	a.recording.Lock()

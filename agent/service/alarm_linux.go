@@ -21,7 +21,7 @@ type Alarm struct {
 	done  chan struct{}
 }
 
-// NewAlarm returns an alarm that is not set. It must be stopped.
+// NewAlarm returns an alarm that is not set. It must be closed.
 func NewAlarm() (*Alarm, error) {
 	fd, err := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
 	if err != nil {
@@ -49,10 +49,10 @@ func (a *Alarm) Set(after time.Duration) {
 	})
 }
 
-// Stop ends the alarm.
-func (a *Alarm) Stop() {
-	a.file.Close()
-	<-a.done
+// Close ends the alarm.
+func (a *Alarm) Close() error {
+	defer func() { <-a.done }()
+	return a.file.Close()
 }
 
 // watch waits for the timer until it is closed.

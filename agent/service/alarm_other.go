@@ -19,5 +19,5 @@ func (*Alarm) Rings() <-chan time.Time { return nil }
 // Set does nothing.
 func (*Alarm) Set(time.Duration) {}
 
-// Stop does nothing.
-func (*Alarm) Stop() {}
+// Close does nothing.
+func (*Alarm) Close() error { return nil }

@@ -16,7 +16,7 @@ func TestAlarm(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer a.Stop()
+	defer a.Close()
 	rings := func(want time.Duration, since time.Time) {
 		t.Helper()
 		select {
