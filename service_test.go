@@ -625,8 +625,8 @@ const starving = 24
 // when there are some again. It runs in a process of its own, because the
 // limit is one of processes; the lab stays out of it.
 func TestSurvivesWithoutFileDescriptors(t *testing.T) {
-	if port := os.Getenv(childRole); port != "" {
-		starve(t, port)
+	if os.Getenv(childRole) != "" {
+		starve(t)
 		return
 	}
 	l := startLab(t)
@@ -646,9 +646,9 @@ func TestSurvivesWithoutFileDescriptors(t *testing.T) {
 
 // starve runs an agent against a lab of another process, takes away its file
 // descriptors, and gives them back.
-func starve(t *testing.T, port string) {
+func starve(t *testing.T) {
 	dir := os.Getenv("TEST_OF_VPCPROBE_LAB")
-	sys := probes.System{Network: elsewhere{port}, ResolvConf: filepath.Join(dir, "resolv.conf"), Hosts: filepath.Join(dir, "hosts")}
+	sys := probes.System{Network: labElsewhere(t), ResolvConf: filepath.Join(dir, "resolv.conf"), Hosts: filepath.Join(dir, "hosts")}
 	var kept keeper
 	s := launch(t, source{path: filepath.Join(dir, "starving.yaml")}, sys, &kept)
 	s.eventually("all is well", func() bool { return wellSince(&kept, 0, starving) })
@@ -734,19 +734,32 @@ func blameless(t *testing.T, spare int, rounds []agent.Update) {
 	}
 }
 
-// elsewhere is the network of a lab in another process.
-type elsewhere struct{ port string }
+// elsewhere is the network of a lab in another process, at a port.
+type elsewhere struct{ port uint16 }
+
+// labElsewhere returns the network of the lab whose port is in childRole.
+func labElsewhere(t *testing.T) elsewhere {
+	port, err := strconv.ParseUint(os.Getenv(childRole), 10, 16)
+	must(t, err)
+	return elsewhere{uint16(port)}
+}
 
 func (e elsewhere) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
-	host, _, err := net.SplitHostPort(address)
+	addr, err := netip.ParseAddrPort(address)
 	if err != nil {
 		return nil, err
 	}
-	if host == "169.254.169.254" {
-		host = "127.77.0.254" // the lab's instance metadata service
-	}
-	if !strings.HasPrefix(host, "127.77.") {
+	to, ok := e.Translate(addr)
+	if !ok {
 		return nil, fmt.Errorf("%s is outside the lab: %w", address, syscall.EHOSTUNREACH)
 	}
-	return new(net.Dialer).DialContext(ctx, network, net.JoinHostPort(host, e.port))
+	return new(net.Dialer).DialContext(ctx, network, to.String())
+}
+
+func (e elsewhere) Translate(addr netip.AddrPort) (netip.AddrPort, bool) {
+	ip := addr.Addr()
+	if ip == netip.MustParseAddr("169.254.169.254") {
+		ip = netip.MustParseAddr("127.77.0.254") // the lab's instance metadata service
+	}
+	return netip.AddrPortFrom(ip, e.port), netip.MustParsePrefix("127.77.0.0/16").Contains(ip)
 }

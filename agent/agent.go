@@ -59,7 +59,7 @@ type Agent struct {
 	epoch   time.Time // when the agent was made, wall clock and monotonic
 	pulse   pulse
 
-	handed chan *walk    // to goroutines that wait for one
+	handed chan *walk    // to goroutines that wait for one; closed when no more come
 	nudged chan struct{} // the schedule has changed
 	pings  chan struct{} // taken by the scheduler while it is alive
 

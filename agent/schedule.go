@@ -147,6 +147,7 @@ func (a *Agent) stop() {
 	a.mu.Lock()
 	a.stopping = true
 	a.mu.Unlock()
+	close(a.handed)
 	idle := make(chan struct{})
 	go func() { a.busy.Wait(); close(idle) }()
 	select {
@@ -228,24 +229,19 @@ func (a *Agent) work(ctx context.Context, w *walk) {
 			a.record(w, Update{&r, joined(s.obs)})
 		}
 		if w = a.finish(w); w == nil {
-			w = a.another(ctx)
+			w = a.another()
 		}
 	}
 }
 
 // another waits for a walk. It returns nil if enough goroutines do so, and when
-// ctx is done.
-func (a *Agent) another(ctx context.Context) *walk {
+// the agent stops.
+func (a *Agent) another() *walk {
 	if !a.stay() {
 		return nil
 	}
 	defer a.leave()
-	select {
-	case w := <-a.handed:
-		return w
-	case <-ctx.Done():
-		return nil
-	}
+	return <-a.handed
 }
 
 func (a *Agent) stay() bool {

@@ -23,7 +23,8 @@ type Pool[S reusable] struct {
 
 type reusable interface {
 	io.Closer
-	hangUp(Network) bool
+	hangUp() bool
+	from() netip.Addr
 }
 
 type spare[S reusable] struct {
@@ -34,33 +35,38 @@ type spare[S reusable] struct {
 
 // family tells sockets apart that cannot connect to each other's addresses. An
 // address with a zone has none: its socket is not kept.
-func family(addr netip.AddrPort) (ipv4, ok bool) {
-	return addr.Addr().Is4(), addr.Addr().Is4() || addr.Addr().Zone() == ""
+func family(addr netip.Addr) (ipv4, ok bool) {
+	ipv4 = addr.Unmap().Is4()
+	return ipv4, addr.IsValid() && (ipv4 || addr.Zone() == "")
 }
 
-// Take returns the socket for the address's family that was used last.
-func (p *Pool[S]) Take(to netip.AddrPort) (socket S, ok bool) {
-	ipv4, ok := family(to)
-	if !ok {
-		return socket, false
-	}
+// Take returns the socket that was used last of those which can connect to an
+// address of the network, and where that leads.
+func (p *Pool[S]) Take(network Network, addr netip.AddrPort) (socket S, to netip.AddrPort, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if len(p.spare) == 0 { // whoever dials then asks where that leads
+		return socket, to, false
+	}
+	to, _ = Leads(network, addr)
+	ipv4, ok := family(to.Addr())
+	if !ok {
+		return socket, to, false
+	}
 	for i, s := range slices.Backward(p.spare) {
 		if s.ipv4 == ipv4 {
 			p.spare = slices.Delete(p.spare, i, i+1)
-			return s.socket, true
+			return s.socket, to, true
 		}
 	}
-	return socket, false
+	return socket, to, false
 }
 
-// Put hangs up a socket of the network that is connected to an address, and keeps
-// it, or closes it where that cannot be. With each that it keeps, one goes that
-// was not needed for long.
-func (p *Pool[S]) Put(network Network, socket S, from netip.AddrPort) {
-	ipv4, ok := family(from)
-	if !ok || !socket.hangUp(network) {
+// Put hangs up a socket and keeps it, or closes it where that cannot be. With each
+// that it keeps, one goes that was not needed for long.
+func (p *Pool[S]) Put(socket S) {
+	ipv4, ok := family(socket.from())
+	if !ok || !socket.hangUp() {
 		socket.Close()
 		return
 	}

@@ -6,11 +6,21 @@ import (
 	"time"
 )
 
-type toy struct{ closed bool }
+var direct = Host().Network
+
+// A toy is connected from an address.
+type toy struct {
+	netip.AddrPort
+	closed bool
+}
 
 func (t *toy) Close() error { t.closed = true; return nil }
 
-func (*toy) hangUp(Network) bool { return true }
+func (*toy) hangUp() bool { return true }
+
+func (t *toy) from() netip.Addr { return t.Addr() }
+
+func from(addr netip.AddrPort) *toy { return &toy{AddrPort: addr} }
 
 var (
 	four  = netip.MustParseAddrPort("10.0.1.17:443")
@@ -21,23 +31,25 @@ var (
 // Sockets come back to where they fit, the one used last first.
 func TestPool(t *testing.T) {
 	var p Pool[*toy]
-	old, young, other, zoned := new(toy), new(toy), new(toy), new(toy)
-	p.Put(nil, old, four)
-	p.Put(nil, young, four)
-	p.Put(nil, other, six)
-	p.Put(nil, zoned, local)
+	old, young, other, zoned := from(four), from(four), from(six), from(local)
+	for _, s := range []*toy{old, young, other, zoned} {
+		p.Put(s)
+	}
 	if !zoned.closed || p.Len() != 3 {
 		t.Errorf("%d are kept, that of an address with a zone closed: %t", p.Len(), zoned.closed)
 	}
 	for i, want := range []*toy{young, old, nil} {
-		if got, ok := p.Take(four); got != want || ok != (want != nil) {
-			t.Errorf("%d: %p, want %p", i, got, want)
+		if got, to, ok := p.Take(direct, four); got != want || to != four || ok != (want != nil) {
+			t.Errorf("%d: %p to %v, want %p", i, got, to, want)
 		}
 	}
-	if _, ok := p.Take(local); ok {
+	if _, _, ok := p.Take(direct, local); ok {
 		t.Error("a socket for any address was given for one with a zone")
 	}
-	if got, ok := p.Take(six); got != other || !ok {
+	if _, _, ok := p.Take(nil, six); ok {
+		t.Error("a socket was given for a network that does not say where its addresses lead")
+	}
+	if got, _, ok := p.Take(direct, six); got != other || !ok {
 		t.Errorf("%p for IPv6, want %p", got, other)
 	}
 }
@@ -46,18 +58,18 @@ func TestPool(t *testing.T) {
 // never more than so many.
 func TestPoolIsBounded(t *testing.T) {
 	var p Pool[*toy]
-	first := new(toy)
-	p.Put(nil, first, four)
+	first := from(four)
+	p.Put(first)
 	for range maxSpare {
-		p.Put(nil, new(toy), four)
+		p.Put(from(four))
 	}
 	if p.Len() != maxSpare || !first.closed {
 		t.Errorf("%d are kept, the oldest closed: %t; want %d", p.Len(), first.closed, maxSpare)
 	}
 	idle := p.spare[0].socket
 	p.spare[0].since = time.Now().Add(-spareLife - time.Second)
-	taken, _ := p.Take(four)
-	if p.Put(nil, taken, four); !idle.closed || p.Len() != maxSpare-1 {
+	taken, _, _ := p.Take(direct, four)
+	if p.Put(taken); !idle.closed || p.Len() != maxSpare-1 {
 		t.Errorf("%d are kept, the idle one closed: %t", p.Len(), idle.closed)
 	}
 }

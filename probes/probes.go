@@ -97,20 +97,15 @@ type Network interface {
 	DialContext(ctx context.Context, network, address string) (net.Conn, error)
 }
 
-// direct reports whether nothing of ours stands between a network and the machine's.
-func direct(network Network) bool {
-	_, ok := network.(*net.Dialer)
-	return ok
-}
-
 // DialUDP returns a socket that is connected to an address. That takes no
-// waiting, so where nothing stands between, ctx is not asked: to do so, and to
-// parse the address again, was a sixth of a lookup's garbage.
+// waiting, so where the network says where it leads, ctx is not asked: to do so,
+// and to parse the address again, was a sixth of a lookup's garbage.
 func DialUDP(ctx context.Context, network Network, addr netip.AddrPort) (net.Conn, error) {
-	if !direct(network) {
+	to, ok := Leads(network, addr)
+	if !ok {
 		return network.DialContext(ctx, "udp", addr.String())
 	}
-	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(addr))
+	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to))
 	if err != nil {
 		return nil, err
 	}
@@ -128,11 +123,23 @@ func AfterGrid(t time.Time) time.Time {
 	return t.Add((Grid - time.Duration(t.UnixNano()%int64(Grid))) % Grid)
 }
 
-// A Translator is a [Network] whose addresses stand for others. A probe that
-// cannot dial through a Network, because it needs the socket before it is
-// connected, asks where an address really leads; false means nowhere.
+// A Translator is a [Network] whose addresses stand for others: to dial one is to
+// dial from this machine to where it leads. False means nowhere.
 type Translator interface {
 	Translate(netip.AddrPort) (netip.AddrPort, bool)
+}
+
+// Leads says where an address really leads, for who cannot dial through the
+// Network, as it has, or needs, the socket before it is connected. It is false if
+// it leads nowhere, and if the Network does not say: then nobody else may dial.
+func Leads(network Network, addr netip.AddrPort) (to netip.AddrPort, ok bool) {
+	switch n := network.(type) {
+	case *net.Dialer:
+		return addr, true
+	case Translator:
+		return n.Translate(addr)
+	}
+	return netip.AddrPort{}, false
 }
 
 // A Lane is one name form of the API at one address: the path one caller's

@@ -14,17 +14,20 @@ import (
 // the new flows led nowhere, fewer than 2 % of the lookups failed, and callers'
 // every second.)
 //
-// One goroutine uses it; deadlines may be set from others.
+// One goroutine reads from it and one writes to it; deadlines may be set from others.
 type Socket struct {
 	net.Conn
-	port   uint16 // ours, of the latest connection
-	handle handle
+	local  netip.AddrPort // ours, of the latest connection
+	handle handle         // none where the network makes connections in its own way
 }
 
-// NewSocket returns a connection as a socket.
-func NewSocket(conn net.Conn) *Socket {
-	s := &Socket{Conn: conn, port: AddrPortOf(conn.LocalAddr()).Port()}
-	s.handle.open(conn)
+// NewSocket returns a connection of the network as a socket.
+func NewSocket(network Network, conn net.Conn) *Socket {
+	s := &Socket{Conn: conn, local: AddrPortOf(conn.LocalAddr())}
+	switch network.(type) {
+	case *net.Dialer, Translator:
+		s.handle.open(conn)
+	}
 	return s
 }
 
@@ -53,16 +56,21 @@ func (s *Socket) Receive(buf, control []byte) (n, said int, err error) {
 	return n, said, nil
 }
 
-// Send sends a datagram.
-func (s *Socket) Send(packet []byte) error {
+// Write writes to the socket: all of it, or one datagram.
+func (s *Socket) Write(p []byte) (n int, err error) {
 	if !s.handle.ok() {
-		_, err := s.Conn.Write(packet)
-		return err
+		return s.Conn.Write(p)
 	}
-	if err := s.handle.send(packet); err != nil {
-		return s.failed("write", err)
+	for {
+		sent, err := s.handle.send(p[n:])
+		n += sent
+		if err != nil {
+			return n, s.failed("write", err)
+		}
+		if n == len(p) {
+			return n, nil
+		}
 	}
-	return nil
 }
 
 // failed is the error of an operation as a [net.Conn] has it.
@@ -83,23 +91,21 @@ var errFormerPort = errors.New("connected from the same port as before")
 // route; whoever watches flows sees a new one.
 func (s *Socket) Redial(addr netip.AddrPort) (local netip.AddrPort, err error) {
 	local, err = s.handle.redial(addr)
-	if err == nil && local.Port() == s.port {
+	if err == nil && local.Port() == s.local.Port() {
 		err = errFormerPort
 	}
-	s.port = local.Port()
+	s.local = local
 	return local, err
 }
 
-// hangUp takes a connected socket of the network back to what it was before, and
-// reports whether that is so: it has no peer, and nothing waits in it. A TCP
-// connection is reset by that. What comes for the socket later comes to a port
-// that is closed, as if the socket were.
-//
-// It is for sockets of the machine's own network only: others connect theirs in
-// their own way.
-func (s *Socket) hangUp(network Network) bool {
-	return direct(network) && s.handle.ok() && s.handle.hangUp()
-}
+// hangUp takes a connected socket back to what it was before, and reports whether
+// that is so: it has no peer, and nothing waits in it. A TCP connection is reset
+// by that. What comes for the socket later comes to a port that is closed, as if
+// the socket were.
+func (s *Socket) hangUp() bool { return s.handle.ok() && s.handle.hangUp() }
+
+// from is the socket's own address.
+func (s *Socket) from() netip.Addr { return s.local.Addr() }
 
 // abort closes a connection; TCP is reset.
 func abort(conn net.Conn) error {

@@ -20,13 +20,13 @@ import (
 type handle struct {
 	raw       syscall.RawConn // nil if there is none
 	datagrams bool
-	transfer  transfer
+	in, out   transfer
 	dialing   dialing
 	free      bool // of its last connection, and of what came by it
 
 	// The calls are made once: what is made for each of them is garbage.
-	in, out, dial func(fd uintptr) (done bool)
-	release       func(fd uintptr)
+	read, write, dial func(fd uintptr) (done bool)
+	release           func(fd uintptr)
 }
 
 // open takes a connection of the machine's own. One of another type may do more
@@ -39,7 +39,7 @@ func (h *handle) open(conn net.Conn) {
 	case *net.TCPConn:
 		h.raw, _ = c.SyscallConn()
 	}
-	h.in, h.out, h.dial, h.release = h.transfer.receive, h.transfer.send, h.dialing.proceed, h.disconnect
+	h.read, h.write, h.dial, h.release = h.in.receive, h.out.send, h.dialing.proceed, h.disconnect
 }
 
 func (h *handle) ok() bool { return h.raw != nil }
@@ -53,16 +53,14 @@ type transfer struct {
 }
 
 func (h *handle) receive(buf, control []byte) (n, said int, err error) {
-	t := &h.transfer
-	t.put(buf, control)
-	err = h.raw.Read(h.in)
-	n, said = t.n, int(t.head.Controllen)
-	return n, said, t.done(err)
+	h.in.put(buf, control)
+	return h.in.done(h.raw.Read(h.read))
 }
 
-func (h *handle) send(packet []byte) error {
-	h.transfer.put(packet, nil)
-	return h.transfer.done(h.raw.Write(h.out))
+func (h *handle) send(p []byte) (n int, err error) {
+	h.out.put(p, nil)
+	n, _, err = h.out.done(h.raw.Write(h.write))
+	return n, err
 }
 
 func (t *transfer) put(buf, control []byte) {
@@ -73,15 +71,15 @@ func (t *transfer) put(buf, control []byte) {
 	t.head.SetControllen(len(control))
 }
 
-// done lets go of the buffers and returns the transfer's error, or that of the
-// wait for it.
-func (t *transfer) done(waiting error) error {
-	err := t.err
+// done lets go of the buffers and returns how many bytes of each were used, and the
+// transfer's error, or that of the wait for it.
+func (t *transfer) done(waiting error) (n, said int, err error) {
+	n, said, err = t.n, int(t.head.Controllen), t.err
 	*t = transfer{}
 	if waiting != nil {
-		return waiting
+		err = waiting
 	}
-	return err
+	return n, said, err
 }
 
 func (t *transfer) receive(fd uintptr) (done bool) { return t.over(fd, unix.SYS_RECVMSG, "read") }

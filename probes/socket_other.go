@@ -18,7 +18,7 @@ func (handle) hangUp() bool  { return false }
 func (handle) receive(buf, control []byte) (n, said int, err error) {
 	return 0, 0, errors.ErrUnsupported
 }
-func (handle) send([]byte) error { return errors.ErrUnsupported }
+func (handle) send([]byte) (int, error) { return 0, errors.ErrUnsupported }
 func (handle) redial(netip.AddrPort) (netip.AddrPort, error) {
 	return netip.AddrPort{}, errors.ErrUnsupported
 }

@@ -50,7 +50,7 @@ func TestSocketsReadAsConnectionsDo(t *testing.T) {
 				n, err := wrap(ours).Read(buf)
 				return string(buf[:n]), ErrorAt(nil, err)
 			}
-			got, err := read(func(c net.Conn) net.Conn { return NewSocket(c) })
+			got, err := read(func(c net.Conn) net.Conn { return NewSocket(direct, c) })
 			want, wantErr := read(func(c net.Conn) net.Conn { return c })
 			if got != want || got != tt.read || !errors.Is(err, tt.want) || (err != nil && err.Error() != wantErr.Error()) {
 				t.Errorf("%q, %v; the connection itself %q, %v; want %q, %v", got, err, want, wantErr, tt.read, tt.want)
@@ -70,11 +70,11 @@ func TestSocketsKeepDatagramsApart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := NewSocket(conn)
+	s := NewSocket(direct, conn)
 	defer s.Close()
 	s.SetReadDeadline(time.Now().Add(5 * time.Second))
 	for _, packet := range []string{"one", "", "three"} {
-		if err := s.Send([]byte(packet)); err != nil {
+		if _, err := s.Write([]byte(packet)); err != nil {
 			t.Fatal(err)
 		}
 		buf := make([]byte, 16)

@@ -217,7 +217,6 @@ func linger(ctx context.Context, conn net.Conn, addr netip.AddrPort, rtt time.Du
 	case errors.Is(ctx.Err(), context.Canceled):
 		return probes.Aborted, ctx.Err()
 	case err == nil, probes.Classify(err) == probes.Timeout:
-		conn.SetReadDeadline(time.Time{})
 		return probes.OK, nil
 	case errors.Is(err, io.EOF):
 		return probes.Closed, fmt.Errorf("accepted, then closed: %w", err)

@@ -19,7 +19,7 @@ func (m *machine) call(ctx context.Context, lane probes.Lane) probes.Observation
 	}
 	o.Outcome, o.Err = linger(ctx, s, lane.Addr, Of(o).RTT)
 	if o.Outcome == probes.OK && ctx.Err() == nil {
-		m.sockets.Put(m.network, s, lane.Addr)
+		m.sockets.Put(s)
 	} else {
 		s.Close()
 	}
@@ -29,9 +29,9 @@ func (m *machine) call(ctx context.Context, lane probes.Lane) probes.Observation
 // dial connects from a new port. That an address does not accept is for a fresh
 // socket to say; silence is silence.
 func (m *machine) dial(ctx context.Context, lane probes.Lane) (*probes.Socket, probes.Observation) {
-	if s, ok := m.sockets.Take(lane.Addr); ok {
+	if s, to, ok := m.sockets.Take(m.network, lane.Addr); ok {
 		start := time.Now()
-		d, err := redial(ctx, s, lane.Addr)
+		d, err := redial(ctx, s, to)
 		if err == nil {
 			return s, dialed(lane, start, d, nil)
 		}
@@ -44,7 +44,7 @@ func (m *machine) dial(ctx context.Context, lane probes.Lane) (*probes.Socket, p
 	if conn == nil {
 		return nil, o
 	}
-	return probes.NewSocket(conn), o
+	return probes.NewSocket(m.network, conn), o
 }
 
 // redial connects once more. Most addresses accept at once, so only what takes

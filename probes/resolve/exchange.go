@@ -217,7 +217,7 @@ func (f flight) land(ctx context.Context) {
 		f.socket.Close()
 		return
 	}
-	f.from.sockets.Put(f.from.Network, f.socket, f.server)
+	f.from.sockets.Put(f.socket)
 }
 
 // simplify takes EDNS0 out of the question: something on the way may drop what
@@ -237,7 +237,7 @@ func (f flight) send(by time.Time) {
 	if f.sent.IsZero() {
 		f.sent = time.Now()
 	}
-	f.err = f.socket.Send(f.packed)
+	_, f.err = f.socket.Write(f.packed)
 }
 
 // await receives until the reply comes or it takes too long. What is not the

@@ -25,7 +25,7 @@ func TestReceiverKnowsHowLongADatagramWaited(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	receive, buf := receiver(probes.NewSocket(client)), make([]byte, maxDatagram)
+	receive, buf := receiver(probes.NewSocket(probes.Host().Network, client)), make([]byte, maxDatagram)
 	const lazy = 40 * time.Millisecond
 	for range 100 {
 		if _, err := server.WriteTo([]byte("reply"), client.LocalAddr()); err != nil {

@@ -16,8 +16,8 @@ type socket struct {
 
 // dial returns a socket that is connected to the server, from a new port.
 func (c *client) dial(ctx context.Context, server netip.AddrPort) (*socket, error) {
-	if s, ok := c.sockets.Take(server); ok {
-		if _, err := s.Redial(server); err == nil {
+	if s, to, ok := c.sockets.Take(c.Network, server); ok {
+		if _, err := s.Redial(to); err == nil {
 			return s, nil
 		}
 		s.Close() // a fresh one tells what is wrong
@@ -26,6 +26,6 @@ func (c *client) dial(ctx context.Context, server netip.AddrPort) (*socket, erro
 	if err != nil {
 		return nil, err
 	}
-	s := probes.NewSocket(conn)
+	s := probes.NewSocket(c.Network, conn)
 	return &socket{s, receiver(s)}, nil
 }

@@ -3,7 +3,6 @@ package trace
 import (
 	"context"
 	"errors"
-	"net"
 	"net/netip"
 	"slices"
 	"sync"
@@ -27,9 +26,8 @@ var Kind = probes.Kind{
 	Refine:  Refine,
 	New: func(sys probes.System) probes.Constructor {
 		clock := keepStamping()
-		translate := translation(sys.Network)
 		return func(t *probes.Target) (probes.Probe, error) {
-			p := &prober{clock: clock, translate: translate, pace: pace, memories: map[netip.AddrPort]*memory{}}
+			p := &prober{clock: clock, network: sys.Network, pace: pace, memories: map[netip.AddrPort]*memory{}}
 			if own, ok := t.Pace[name]; ok {
 				p.pace = own
 			}
@@ -107,24 +105,12 @@ func On(seen probes.Evidence, addr netip.AddrPort) (probes.Observation, *Result)
 	return probes.Observation{}, nil
 }
 
-// translation says where a Network's addresses really lead. One that neither
-// says so nor is the system's own is not traced: the trace would leave it.
-func translation(network probes.Network) func(netip.AddrPort) (netip.AddrPort, bool) {
-	switch n := network.(type) {
-	case probes.Translator:
-		return n.Translate
-	case *net.Dialer:
-		return func(a netip.AddrPort) (netip.AddrPort, bool) { return a, true }
-	}
-	return func(netip.AddrPort) (netip.AddrPort, bool) { return netip.AddrPort{}, false }
-}
-
 // A prober traces the addresses of one target.
 type prober struct {
-	clock     *stamping // held open as long as there are probers
-	translate func(netip.AddrPort) (netip.AddrPort, bool)
-	pace      time.Duration
-	memories  map[netip.AddrPort]*memory
+	clock    *stamping // held open as long as there are probers
+	network  probes.Network
+	pace     time.Duration
+	memories map[netip.AddrPort]*memory
 }
 
 // A memory is what is known of one address between rounds.
@@ -218,7 +204,7 @@ func (m *memory) due(s site, pace time.Duration) bool {
 // observe traces one address, after a delay.
 func (p *prober) observe(ctx context.Context, s site, m *memory, delay time.Duration) probes.Observation {
 	o := probes.Observation{Addr: s.addr, Start: time.Now(), Outcome: probes.Skipped}
-	real, ok := p.translate(s.addr)
+	real, ok := probes.Leads(p.network, s.addr)
 	if !ok || s.connect == probes.Skipped {
 		return o
 	}
