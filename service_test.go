@@ -648,7 +648,7 @@ func TestSurvivesWithoutFileDescriptors(t *testing.T) {
 // descriptors, and gives them back.
 func starve(t *testing.T) {
 	dir := os.Getenv("TEST_OF_VPCPROBE_LAB")
-	sys := probes.System{Network: labElsewhere(t), ResolvConf: filepath.Join(dir, "resolv.conf"), Hosts: filepath.Join(dir, "hosts")}
+	sys := probes.System{Network: opaque{labElsewhere(t)}, ResolvConf: filepath.Join(dir, "resolv.conf"), Hosts: filepath.Join(dir, "hosts")}
 	var kept keeper
 	s := launch(t, source{path: filepath.Join(dir, "starving.yaml")}, sys, &kept)
 	s.eventually("all is well", func() bool { return wellSince(&kept, 0, starving) })

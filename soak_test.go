@@ -123,7 +123,7 @@ func (t *teller) Record(r agent.Update) {
 }
 
 // An opaque network does not say where its addresses lead, so nothing is traced,
-// and no socket serves again. (With traces, one round in 53,000 was unexplained: a
+// and no socket serves again, which would do without file descriptors. (With traces, one round in 53,000 was unexplained: a
 // trace that changes makes handshakes fall due alone, and one of them fell into
 // the moment in which a subnet was cut off.)
 type opaque struct{ probes.Network }

@@ -142,6 +142,16 @@ func Leads(network Network, addr netip.AddrPort) (to netip.AddrPort, ok bool) {
 	return netip.AddrPort{}, false
 }
 
+// plain reports whether the Network's connections are sockets of this machine and
+// nothing more.
+func plain(network Network) bool {
+	switch network.(type) {
+	case *net.Dialer, Translator:
+		return true
+	}
+	return false
+}
+
 // A Lane is one name form of the API at one address: the path one caller's
 // request would take.
 type Lane struct {

@@ -24,8 +24,7 @@ type Socket struct {
 // NewSocket returns a connection of the network as a socket.
 func NewSocket(network Network, conn net.Conn) *Socket {
 	s := &Socket{Conn: conn, local: AddrPortOf(conn.LocalAddr())}
-	switch network.(type) {
-	case *net.Dialer, Translator:
+	if plain(network) {
 		s.handle.open(conn)
 	}
 	return s
