@@ -122,12 +122,6 @@ func (t *teller) Record(r agent.Update) {
 	t.e.Encode(l)
 }
 
-// An opaque network does not say where its addresses lead, so nothing is traced,
-// and no socket serves again, which would do without file descriptors. (With traces, one round in 53,000 was unexplained: a
-// trace that changes makes handshakes fall due alone, and one of them fell into
-// the moment in which a subnet was cut off.)
-type opaque struct{ probes.Network }
-
 // soaking makes the test binary the agent of a soak: it holds the folder of
 // the parent's lab, whose port is in childRole.
 const soaking = "TEST_OF_VPCPROBE_SOAK"
@@ -141,7 +135,7 @@ func soakAgent(t *testing.T, dir string) {
 	must(t, err)
 	must(t, serve(ctx, daemon{
 		config: loaded.Config, source: src, sinks: []agent.Sink{&teller{e: json.NewEncoder(os.Stdout)}},
-		system: probes.System{Network: opaque{labElsewhere(t)}, ResolvConf: filepath.Join(dir, "resolv.conf"), Hosts: filepath.Join(dir, "hosts")},
+		system: probes.System{Network: labElsewhere(t), ResolvConf: filepath.Join(dir, "resolv.conf"), Hosts: filepath.Join(dir, "hosts")},
 		log:    slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	}))
 }
