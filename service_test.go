@@ -625,8 +625,8 @@ const starving = 24
 // when there are some again. It runs in a process of its own, because the
 // limit is one of processes; the lab stays out of it.
 func TestSurvivesWithoutFileDescriptors(t *testing.T) {
-	if os.Getenv(childRole) != "" {
-		starve(t)
+	if port := os.Getenv(childRole); port != "" {
+		starve(t, port)
 		return
 	}
 	l := startLab(t)
@@ -646,9 +646,9 @@ func TestSurvivesWithoutFileDescriptors(t *testing.T) {
 
 // starve runs an agent against a lab of another process, takes away its file
 // descriptors, and gives them back.
-func starve(t *testing.T) {
+func starve(t *testing.T, port string) {
 	dir := os.Getenv("TEST_OF_VPCPROBE_LAB")
-	sys := probes.System{Network: labElsewhere(t), ResolvConf: filepath.Join(dir, "resolv.conf"), Hosts: filepath.Join(dir, "hosts")}
+	sys := probes.System{Network: elsewhere{port}, ResolvConf: filepath.Join(dir, "resolv.conf"), Hosts: filepath.Join(dir, "hosts")}
 	var kept keeper
 	s := launch(t, source{path: filepath.Join(dir, "starving.yaml")}, sys, &kept)
 	s.eventually("all is well", func() bool { return wellSince(&kept, 0, starving) })
@@ -734,36 +734,23 @@ func blameless(t *testing.T, spare int, rounds []agent.Update) {
 	}
 }
 
-// elsewhere is the network of a lab in another process, at a port. It is no
+// elsewhere is the network of a lab in another process. It is no
 // [probes.Translator], so nothing is traced, and no socket serves again, which would
 // do without file descriptors. (With traces, one round of 53,000 in a soak was
 // unexplained: a trace that changes makes handshakes fall due alone, and one of them
 // fell into the moment in which a subnet was cut off.)
-type elsewhere struct{ port uint16 }
-
-// labElsewhere returns the network of the lab whose port is in childRole.
-func labElsewhere(t *testing.T) elsewhere {
-	port, err := strconv.ParseUint(os.Getenv(childRole), 10, 16)
-	must(t, err)
-	return elsewhere{uint16(port)}
-}
+type elsewhere struct{ port string }
 
 func (e elsewhere) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
-	addr, err := netip.ParseAddrPort(address)
+	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, err
 	}
-	to, ok := e.lead(addr)
-	if !ok {
+	if host == "169.254.169.254" {
+		host = "127.77.0.254" // the lab's instance metadata service
+	}
+	if !strings.HasPrefix(host, "127.77.") {
 		return nil, fmt.Errorf("%s is outside the lab: %w", address, syscall.EHOSTUNREACH)
 	}
-	return new(net.Dialer).DialContext(ctx, network, to.String())
-}
-
-func (e elsewhere) lead(addr netip.AddrPort) (netip.AddrPort, bool) {
-	ip := addr.Addr()
-	if ip == netip.MustParseAddr("169.254.169.254") {
-		ip = netip.MustParseAddr("127.77.0.254") // the lab's instance metadata service
-	}
-	return netip.AddrPortFrom(ip, e.port), netip.MustParsePrefix("127.77.0.0/16").Contains(ip)
+	return new(net.Dialer).DialContext(ctx, network, net.JoinHostPort(host, e.port))
 }

@@ -135,7 +135,7 @@ func soakAgent(t *testing.T, dir string) {
 	must(t, err)
 	must(t, serve(ctx, daemon{
 		config: loaded.Config, source: src, sinks: []agent.Sink{&teller{e: json.NewEncoder(os.Stdout)}},
-		system: probes.System{Network: labElsewhere(t), ResolvConf: filepath.Join(dir, "resolv.conf"), Hosts: filepath.Join(dir, "hosts")},
+		system: probes.System{Network: elsewhere{os.Getenv(childRole)}, ResolvConf: filepath.Join(dir, "resolv.conf"), Hosts: filepath.Join(dir, "hosts")},
 		log:    slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	}))
 }

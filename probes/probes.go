@@ -133,24 +133,29 @@ type Translator interface {
 // Network, as it has, or needs, the socket before it is connected. It is false if
 // it leads nowhere, and if the Network does not say: then nobody else may dial.
 func Leads(network Network, addr netip.AddrPort) (to netip.AddrPort, ok bool) {
-	switch n := network.(type) {
-	case *net.Dialer:
-		return addr, true
-	case Translator:
-		return n.Translate(addr)
+	if t := translator(network); t != nil {
+		return t.Translate(addr)
 	}
 	return netip.AddrPort{}, false
 }
 
-// plain reports whether the Network's connections are sockets of this machine and
+// translator returns what says where the Network's addresses lead, nil if nothing
+// does. Where something does, its connections are sockets of this machine and
 // nothing more.
-func plain(network Network) bool {
-	switch network.(type) {
-	case *net.Dialer, Translator:
-		return true
+func translator(network Network) Translator {
+	switch n := network.(type) {
+	case *net.Dialer:
+		return literal{}
+	case Translator:
+		return n
 	}
-	return false
+	return nil
 }
+
+// A literal is a [Translator] of addresses that stand for themselves.
+type literal struct{}
+
+func (literal) Translate(addr netip.AddrPort) (netip.AddrPort, bool) { return addr, true }
 
 // A Lane is one name form of the API at one address: the path one caller's
 // request would take.

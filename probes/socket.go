@@ -24,7 +24,7 @@ type Socket struct {
 // NewSocket returns a connection of the network as a socket.
 func NewSocket(network Network, conn net.Conn) *Socket {
 	s := &Socket{Conn: conn, local: AddrPortOf(conn.LocalAddr())}
-	if plain(network) {
+	if translator(network) != nil {
 		s.handle.open(conn)
 	}
 	return s

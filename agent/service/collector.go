@@ -71,8 +71,9 @@ func heap() usage {
 // so much lives, both in bytes. The runtime begins to collect when there is seven
 // tenths of what may be there at the end (mgcpacer.go, minTriggerRatioNum).
 func percent(garbage, live uint64) int {
-	garbage += garbage * garbage / max(live, 1)
+	live = max(live, 1)
+	garbage += garbage * garbage / live
 	garbage = garbage * 10 / 7
 	garbage = min(max(garbage, noMatter), longest*garbage)
-	return int(min(max(100*garbage/max(live, 1), leastPercent), mostPercent))
+	return int(min(max(100*garbage/live, leastPercent), mostPercent))
 }
