@@ -69,7 +69,8 @@ type Agent struct {
 	mu       sync.Mutex
 	walks    []*walk // in the order of configuration
 	idle     heap    // those waiting to fall due
-	ready    queue   // those due, waiting for one of limit places
+	ready    queue   // those due, waiting for the gate and for one of limit places
+	gate     gate
 	running  int
 	spare    int // goroutines that wait for a walk
 	started  bool

@@ -186,8 +186,8 @@ func (a *Agent) nudge() {
 	}
 }
 
-// dispatch starts what is due, as far as there are places, and returns how
-// long there is nothing to do.
+// dispatch starts what is due, as far as there are places and the gate lets it,
+// and returns how long there is nothing to do.
 func (a *Agent) dispatch(ctx context.Context) time.Duration {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -195,7 +195,7 @@ func (a *Agent) dispatch(ctx context.Context) time.Duration {
 	for len(a.idle) > 0 && a.idle[0].wake <= now {
 		a.ready.push(a.idle.pop())
 	}
-	for a.running < a.limit && a.ready.len() > 0 {
+	for n := a.gate.admit(now, a.running); n > 0 && a.running < a.limit && a.ready.len() > 0; n-- {
 		w := a.take(now)
 		a.running++
 		select {
@@ -204,6 +204,10 @@ func (a *Agent) dispatch(ctx context.Context) time.Duration {
 			a.busy.Go(func() { a.work(ctx, w) })
 		}
 	}
+	if a.running < a.limit && a.ready.len() > 0 {
+		return a.gate.wait(now)
+	}
+	a.gate.open()
 	if len(a.idle) == 0 {
 		return time.Hour
 	}
@@ -285,7 +289,7 @@ func (a *Agent) finish(w *walk) *walk {
 			a.nudge()
 		}
 	}
-	if !a.stopping {
+	if !a.stopping && !a.gate.full(a.running) {
 		if next := a.take(a.now()); next != nil {
 			return next
 		}

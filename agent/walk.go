@@ -299,6 +299,7 @@ func (s *stride) walkLane(group []int, seen probes.Evidence, t *tally, l int, la
 // probe runs one step. A step that the end of the context interrupted has
 // learned nothing bad about the target.
 func (s *stride) probe(i int, seen probes.Evidence, line *probes.Line) (obs []probes.Observation) {
+	probes.InStep()
 	start := time.Now()
 	kind := &s.kinds[i]
 	if s.ctx.Err() != nil {
@@ -308,6 +309,7 @@ func (s *stride) probe(i int, seen probes.Evidence, line *probes.Line) (obs []pr
 	ctx, release := s.within(kind)
 	defer release()
 	err := s.containIn(func() string { return "probe " + kind.Name }, func() { obs = s.steps[i].probe.Probe(ctx, seen, line) })
+	probes.InStep()
 	if err != nil {
 		obs = []probes.Observation{{Outcome: probes.Fault, Err: err}}
 	}

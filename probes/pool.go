@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	maxSpare  = 512              // sockets that a pool keeps
+	maxSpare  = 1024             // sockets that a pool keeps
 	spareLife = 10 * time.Second // how long it keeps one that is not needed
 )
 

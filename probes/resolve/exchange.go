@@ -188,6 +188,7 @@ func overUDP(ctx context.Context, questions []*question) {
 	})()
 	buf := from.buffer()
 	defer from.buffers.Put(buf)
+	probes.InStep()
 	first, last := resendAt(ctx)
 	for _, f := range flights {
 		f.send(first)
