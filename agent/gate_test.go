@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -92,24 +93,29 @@ func TestQuickWalksStayFew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const took = breath / 10
 		some := batch * runtime.GOMAXPROCS(0)
+		var mu sync.Mutex
+		var last time.Duration
 		most, now := 0, 0
-		var a *Agent
-		quick := func(context.Context, probes.Evidence, *probes.Line) []probes.Observation {
-			a.mu.Lock()
-			now++
+		note := func(change int) {
+			mu.Lock()
+			defer mu.Unlock()
+			now += change
 			most = max(most, now)
-			a.mu.Unlock()
+		}
+		quick := func(context.Context, probes.Evidence, *probes.Line) []probes.Observation {
+			note(1)
+			defer note(-1)
 			time.Sleep(took)
-			a.mu.Lock()
-			now--
-			a.mu.Unlock()
 			return []probes.Observation{{Outcome: probes.OK}}
 		}
-		a = newAgent(t, []probes.Kind{opens(quick, lanes())}, tied(5*some)...)
+		a := newAgent(t, []probes.Kind{opens(quick, lanes())}, tied(5*some)...)
 		a.limit = 5 * some
 		start := time.Now()
-		var last time.Duration
-		run(t, a, grid/2, sink(func(Update) { last = time.Since(start) }))
+		run(t, a, grid/2, sink(func(Update) {
+			mu.Lock()
+			defer mu.Unlock()
+			last = time.Since(start)
+		}))
 		if most != some {
 			t.Errorf("%d were on their way at once, want %d", most, some)
 		}

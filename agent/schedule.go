@@ -42,7 +42,7 @@ const (
 type Stats struct {
 	Targets  int           // configured
 	InFlight int           // being walked
-	Waiting  int           // due, waiting for one of the places
+	Waiting  int           // due, waiting for the gate or for one of the places
 	Runs     uint64        // walks begun
 	Late     uint64        // walks begun more than a grid step (25 ms) after they fell due
 	Missed   uint64        // walks left out because the one before was still under way, or this process stopped

@@ -22,7 +22,7 @@ import (
 func main() {
 	netns.Enter(map[string]netns.Child{"trace": traceChild})
 	if len(os.Args) > 1 {
-		role := map[string]func([]string) error{"farm": runFarm, "burn": burn}[os.Args[1]]
+		role := map[string]func([]string) error{"farm": runFarm, "burn": burn, "bare": bare}[os.Args[1]]
 		if role != nil {
 			os.Exit(report(role(os.Args[2:])))
 		}

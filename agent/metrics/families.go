@@ -247,7 +247,7 @@ func (m *Metrics) agentFamilies() []*family {
 	}{
 		{"targets", "How many targets are configured.", gauge, func(s agent.Stats) float64 { return float64(s.Targets) }},
 		{"in_flight", "How many targets are being walked.", gauge, func(s agent.Stats) float64 { return float64(s.InFlight) }},
-		{"scheduler_waiting", "How many targets are due and wait for one of the places, of which there are as many as concurrency says.", gauge, func(s agent.Stats) float64 { return float64(s.Waiting) }},
+		{"scheduler_waiting", "How many targets are due and wait: for CPU time, or for one of the places, of which there are as many as concurrency says.", gauge, func(s agent.Stats) float64 { return float64(s.Waiting) }},
 		{"scheduler_lag_seconds", "The longest that a walk began after it fell due, in the last minute, in seconds.", gauge, func(s agent.Stats) float64 { return s.Lag.Seconds() }},
 		{"scheduler_runs_total", "Walks that were begun.", counterType, func(s agent.Stats) float64 { return float64(s.Runs) }},
 		{"scheduler_late_runs_total", "Walks that were begun more than 25 ms after they fell due.", counterType, func(s agent.Stats) float64 { return float64(s.Late) }},
