@@ -161,7 +161,7 @@ func kindNames() []string {
 // newAgent binds the configured targets to all kinds of probe.
 func newAgent(c *config.Config, sys probes.System, log *slog.Logger) (*agent.Agent, error) {
 	return agent.New(c.Targets, all.Kinds, sys, agent.Options{
-		Concurrency: c.Concurrency, Version: version(), Log: log, Alarm: alarm,
+		Concurrency: c.Concurrency, Version: version(), Log: log, Alarm: alarm, CPUTime: service.CPUTime,
 	})
 }
 

@@ -33,6 +33,10 @@ type Options struct {
 	// Alarm makes what wakes the schedule; a timer of the runtime's if it is nil
 	// or returns nil.
 	Alarm func() Alarm
+
+	// CPUTime returns the CPU time that this process has used. Where it does not
+	// grow, for want of it too, walks that are due wait for nobody's CPU time.
+	CPUTime func() time.Duration
 }
 
 // An Alarm rings some time after it was set. Set takes back what it was set to
@@ -106,6 +110,10 @@ func New(targets []*probes.Target, kinds []probes.Kind, sys probes.System, o Opt
 		handed:  make(chan *walk),
 		nudged:  make(chan struct{}, 1),
 		pings:   make(chan struct{}),
+		gate:    gate{cpu: o.CPUTime},
+	}
+	if a.gate.cpu == nil {
+		a.gate.cpu = func() time.Duration { return 0 }
 	}
 	a.pulse.now = a.now
 	a.own = ownRules(a.judge)

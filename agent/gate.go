@@ -11,47 +11,49 @@ import (
 // data, each collection of garbage scans their stacks, and sockets that serve
 // again run out. At the edge that doubled the CPU time of a lookup.
 const (
-	batch = 32 // how many begin at once, for each CPU
-
-	// breath is when the next begin. No CPU serves a batch sooner, so that walks
-	// whose peers are silent keep nobody back.
-	breath = 500 * time.Microsecond
+	batch  = 32                     // how many begin at once, for each CPU
+	breath = 500 * time.Microsecond // when the next begin: no CPU serves a batch sooner, so those whose peers are silent keep nobody back
 )
 
-// A gate lets walks begin. The zero gate is open.
+// A gate lets walks begin.
 type gate struct {
-	opens int64 // when the next may begin; 0 if none wait
-	room  int   // so many may be on their way until then
+	cpu func() time.Duration // the CPU time that this process has used
+
+	opens int64 // when the next may begin; 0 if none waited
+	room  int   // how many may be on their way until then
+	since int64 // when that was set,
+	used  int64 // and the CPU time until then
 }
 
-// admit returns how many walks may begin now, while so many are on their way. That
-// the moment is noticed late means that the CPU has no time: then what has begun is
-// ended first, and only one begins.
+// admit returns how many walks may begin now, while so many are on their way.
+// Where this process has used half of the CPU time that it can have since the last
+// began, more would only be in each other's way: then none begin but what makes up a
+// batch, and there is room for fewer.
 func (g *gate) admit(now int64, running int) int {
+	cpus := runtime.GOMAXPROCS(0)
 	switch {
 	case g.opens == 0:
 	case now < g.opens:
 		return 0
-	case now-g.opens > int64(breath):
-		g.room = running - running/16
-		return 1
+	case 2*(int64(g.cpu())-g.used) >= (now-g.since)*int64(cpus):
+		g.room = max(running-running/16, cpus*batch)
+		return max(0, cpus*batch-running)
 	}
-	n := batch * runtime.GOMAXPROCS(0)
-	g.room = running + n
-	return n
+	g.room = running + cpus*batch
+	return cpus * batch
 }
 
 // wait returns how long those wait that were not let in.
 func (g *gate) wait(now int64) time.Duration {
 	if g.opens <= now {
-		g.opens = now + int64(breath)
+		g.opens, g.since, g.used = now+int64(breath), now, int64(g.cpu())
 	}
 	return time.Duration(g.opens - now)
 }
 
+// full reports whether so many on their way are too many for one that ends to be
+// followed by the next.
+func (g *gate) full(running int) bool { return g.opens > 0 && running > g.room }
+
 // open is for when none wait, or whom only the end of another lets begin.
 func (g *gate) open() { g.opens = 0 }
-
-// full reports whether so many on their way are too many for one that ends to make
-// room for the next.
-func (g *gate) full(running int) bool { return g.opens > 0 && running > g.room }

@@ -14,35 +14,49 @@ import (
 )
 
 func TestGate(t *testing.T) {
-	some := batch * runtime.GOMAXPROCS(0)
+	used := time.Hour
+	g := gate{cpu: func() time.Duration { return used }}
+	cpus := runtime.GOMAXPROCS(0)
+	some := cpus * batch
 	now := int64(time.Hour)
-	g := gate{}
-	if n := g.admit(now, 5); n != some || g.full(5+some+1) {
-		t.Errorf("nobody waits: %d begin, full: %t; want %d, and one for each that ends", n, g.full(5+some+1), some)
+	admits := func(when string, running, want int) {
+		t.Helper()
+		if n := g.admit(now, running); n != want {
+			t.Errorf("%s, with %d on their way: %d begin, want %d", when, running, n, want)
+		}
 	}
+	admits("nobody waited", 1000, some)
 	if wait := g.wait(now); wait != breath {
 		t.Errorf("the others wait for %v, want %v", wait, breath)
 	}
 	now += int64(breath) / 2
-	if n, wait := g.admit(now, 5+some), g.wait(now); n != 0 || wait != breath/2 {
-		t.Errorf("too soon: %d begin, the others wait for %v", n, wait)
-	}
-	if g.full(5+some) || !g.full(5+some+1) {
-		t.Errorf("room for %d", g.room)
+	admits("too soon", 0, 0)
+	if wait := g.wait(now); wait != breath/2 {
+		t.Errorf("too soon, the others wait for %v", wait)
 	}
 	now += int64(breath)
-	if n := g.admit(now, 5+some); n != some || g.full(5+2*some) {
-		t.Errorf("in time: %d begin, full: %t", n, g.full(5+2*some))
-	}
+	used += time.Duration(cpus) * breath / 2
+	admits("with CPU time left", 1000, some)
 	g.wait(now)
-	now += 3 * int64(breath)
-	if n := g.admit(now, 160); n != 1 || g.full(150) || !g.full(151) {
-		t.Errorf("no CPU time: %d begin, room for %d; want 1 and 150", n, g.room)
+	full := func(when string, room int) {
+		t.Helper()
+		if g.full(room) || !g.full(room+1) {
+			t.Errorf("%s, there is room for %d, want %d", when, g.room, room)
+		}
 	}
+	full("with CPU time left", 1000+some)
+	now += 10 * int64(breath)
+	used += time.Duration(cpus) * 5 * breath
+	admits("without CPU time", 100*some, 0)
+	full("without CPU time", 100*some-100*some/16)
+	admits("without CPU time", some, 0)
+	full("without CPU time", some)
+	admits("without CPU time", some-5, 5)
 	g.open()
-	if n := g.admit(now, 160); n != some {
-		t.Errorf("nobody waits any more: %d begin", n)
+	if g.full(1000 * some) {
+		t.Error("nobody waits, and those that end are followed by no other")
 	}
+	admits("nobody waits any more", 1000, some)
 }
 
 // tied are targets that all fall due at the same moment.
@@ -53,6 +67,17 @@ func tied(n int) (targets []*probes.Target) {
 		targets = append(targets, target)
 	}
 	return targets
+}
+
+// counted is an alarm that counts how often it is set.
+type counted struct {
+	Alarm
+	times *int
+}
+
+func (c counted) Set(after time.Duration) {
+	*c.times++
+	c.Alarm.Set(after)
 }
 
 // Walks that fall due together begin in batches, and those whose probes hang keep
@@ -68,7 +93,12 @@ func TestWalksBeginInBatches(t *testing.T) {
 		}
 		a := newAgent(t, []probes.Kind{opens(hang, lanes())}, tied(5*some)...)
 		a.limit = 4 * some
+		set := 0
+		a.alarm = func() Alarm { return counted{timer{time.NewTimer(0)}, &set} }
 		run(t, a, time.Second)
+		if set > 100 {
+			t.Errorf("the alarm was set %d times while there was nothing to do", set)
+		}
 		want := []int{some, some, some, some} // and no more than there is room for
 		var got []int
 		for i, at := range c.at["begun"] {
@@ -87,40 +117,77 @@ func TestWalksBeginInBatches(t *testing.T) {
 	})
 }
 
-// Those that end make room for the next at once: no more are on their way than
-// began together, and none waits for a breath.
+// Where there is no CPU time left, no more are on their way than began together;
+// those that end make room for the next at once, and none waits for a breath. The
+// next that fall due together begin as the first did.
 func TestQuickWalksStayFew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const took = breath / 10
+		const took = 2 * breath
 		some := batch * runtime.GOMAXPROCS(0)
 		var mu sync.Mutex
-		var last time.Duration
-		most, now := 0, 0
-		note := func(change int) {
-			mu.Lock()
-			defer mu.Unlock()
-			now += change
-			most = max(most, now)
-		}
+		now := 0
+		var on []int // how many were on their way when one began
 		quick := func(context.Context, probes.Evidence, *probes.Line) []probes.Observation {
-			note(1)
-			defer note(-1)
+			mu.Lock()
+			now++
+			on = append(on, now)
+			mu.Unlock()
 			time.Sleep(took)
+			mu.Lock()
+			now--
+			mu.Unlock()
 			return []probes.Observation{{Outcome: probes.OK}}
 		}
 		a := newAgent(t, []probes.Kind{opens(quick, lanes())}, tied(5*some)...)
 		a.limit = 5 * some
 		start := time.Now()
-		run(t, a, grid/2, sink(func(Update) {
+		a.gate.cpu = func() time.Duration { return time.Since(start) * time.Duration(runtime.GOMAXPROCS(0)) }
+		var ends []time.Duration
+		run(t, a, grid+6*took, sink(func(Update) {
 			mu.Lock()
 			defer mu.Unlock()
-			last = time.Since(start)
+			ends = append(ends, time.Since(start))
 		}))
-		if most != some {
+		if len(on) != 10*some || len(ends) != 10*some {
+			t.Fatalf("%d began and %d ended, want %d", len(on), len(ends), 10*some)
+		}
+		if most := slices.Max(on); most != some {
 			t.Errorf("%d were on their way at once, want %d", most, some)
 		}
-		if last != 5*took {
-			t.Errorf("all were walked after %v, want %v", last, 5*took)
+		for burst, first := range []time.Duration{0, grid - time.Duration(start.UnixNano()%int64(grid))} {
+			if last := ends[(burst+1)*5*some-1]; last != first+5*took {
+				t.Errorf("burst %d was walked at %v, want %v", burst, last, first+5*took)
+			}
+		}
+	})
+}
+
+// Where CPU time runs short while many are on their way, those that end are not all
+// followed by others, until no more are left than began together.
+func TestCrowdThinsOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cpus := runtime.GOMAXPROCS(0)
+		some := cpus * batch
+		var mu sync.Mutex
+		now, most, last := 0, 0, 0
+		lasting := func(context.Context, probes.Evidence, *probes.Line) []probes.Observation {
+			mu.Lock()
+			now++
+			most, last = max(most, now), now
+			mu.Unlock()
+			time.Sleep(7 * breath)
+			mu.Lock()
+			now--
+			mu.Unlock()
+			return []probes.Observation{{Outcome: probes.OK}}
+		}
+		a := newAgent(t, []probes.Kind{opens(lasting, lanes())}, tied(30*some)...)
+		a.limit = 30 * some
+		short := time.Now().Add(2 * breath)
+		a.gate.cpu = func() time.Duration { return max(0, time.Since(short)) * time.Duration(cpus) }
+		run(t, a, time.Second)
+		if most < 3*some || last > some {
+			t.Errorf("%d were on their way at once, and %d when the last began; want %d and more, and then %d", most, last, 3*some, some)
 		}
 	})
 }

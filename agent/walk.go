@@ -110,6 +110,7 @@ func (s *stride) begin(w *walk) {
 // first, and those above a step whose observations changed.
 func (s *stride) walkAll(w *walk) Round {
 	s.begin(w)
+	probes.InStep()
 	last := s.round()
 	r := Round{Started: time.Now(), Since: last.Since}
 	s.run()
@@ -299,7 +300,7 @@ func (s *stride) walkLane(group []int, seen probes.Evidence, t *tally, l int, la
 // probe runs one step. A step that the end of the context interrupted has
 // learned nothing bad about the target.
 func (s *stride) probe(i int, seen probes.Evidence, line *probes.Line) (obs []probes.Observation) {
-	probes.InStep()
+	defer probes.InStep()
 	start := time.Now()
 	kind := &s.kinds[i]
 	if s.ctx.Err() != nil {
@@ -309,7 +310,6 @@ func (s *stride) probe(i int, seen probes.Evidence, line *probes.Line) (obs []pr
 	ctx, release := s.within(kind)
 	defer release()
 	err := s.containIn(func() string { return "probe " + kind.Name }, func() { obs = s.steps[i].probe.Probe(ctx, seen, line) })
-	probes.InStep()
 	if err != nil {
 		obs = []probes.Observation{{Outcome: probes.Fault, Err: err}}
 	}

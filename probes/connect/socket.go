@@ -19,7 +19,6 @@ func (m *machine) call(ctx context.Context, lane probes.Lane) probes.Observation
 	}
 	probes.InStep()
 	o.Outcome, o.Err = linger(ctx, s, lane.Addr, Of(o).RTT)
-	probes.InStep()
 	if o.Outcome == probes.OK && ctx.Err() == nil {
 		m.sockets.Put(s)
 	} else {

@@ -190,6 +190,12 @@ func overUDP(ctx context.Context, questions []*question) {
 	defer from.buffers.Put(buf)
 	probes.InStep()
 	first, last := resendAt(ctx)
+	if !last.IsZero() && !time.Now().Before(last) {
+		for _, f := range flights {
+			f.err = errNotAsked
+		}
+		return
+	}
 	for _, f := range flights {
 		f.send(first)
 	}
