@@ -337,29 +337,35 @@ func TestServerRefusesOnce(t *testing.T) {
 // A server that heard no question is not silent: it is our time that is short.
 func TestNotAsked(t *testing.T) {
 	t.Parallel()
-	var heard atomic.Int32
-	h := dns.HandlerFunc(func(dns.ResponseWriter, *dns.Msg) { heard.Add(1) })
-	target := orders()
-	onlyAddresses(&target)
-	target.Timeout = 50 * time.Millisecond
-	probe, err := Kind.New(probes.System{Network: stalling{network(t, one(h)), target.Timeout}})(&target)
-	if err != nil {
-		t.Fatal(err)
-	}
-	o := probe.Probe(t.Context(), probes.Evidence{Target: &target}, nil)[0]
-	if o.Outcome != probes.Fault || heard.Load() > 0 {
-		t.Errorf("%s (%v) with %d questions heard, want fault with none", o.Outcome, o.Err, heard.Load())
+	for name, stall := range map[string]stalling{"before it dials": {before: 50 * time.Millisecond}, "before it sends": {after: 50 * time.Millisecond}} {
+		t.Run("held up "+name, func(t *testing.T) {
+			t.Parallel()
+			var heard atomic.Int32
+			stall.Network = network(t, one(dns.HandlerFunc(func(dns.ResponseWriter, *dns.Msg) { heard.Add(1) })))
+			target := orders()
+			onlyAddresses(&target)
+			target.Timeout = 50 * time.Millisecond
+			probe, err := Kind.New(probes.System{Network: stall})(&target)
+			if err != nil {
+				t.Fatal(err)
+			}
+			o := probe.Probe(t.Context(), probes.Evidence{Target: &target}, nil)[0]
+			if o.Outcome != probes.Fault || heard.Load() > 0 {
+				t.Errorf("%s (%v) with %d questions heard, want fault with none", o.Outcome, o.Err, heard.Load())
+			}
+		})
 	}
 }
 
-// stalling is a machine that is held up just before it dials.
+// stalling is a machine that is held up just before or after it dials.
 type stalling struct {
 	probes.Network
-	d time.Duration
+	before, after time.Duration
 }
 
 func (s stalling) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
-	time.Sleep(s.d)
+	time.Sleep(s.before)
+	defer time.Sleep(s.after)
 	return s.Network.DialContext(ctx, network, address)
 }
 
