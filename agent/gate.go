@@ -11,8 +11,11 @@ import (
 // data, each collection of garbage scans their stacks, and sockets that serve
 // again run out. At the edge that doubled the CPU time of a lookup.
 const (
-	batch  = 32                     // how many begin at once, for each CPU
-	breath = 500 * time.Microsecond // when the next begin: no CPU serves a batch sooner, so those whose peers are silent keep nobody back
+	batch = 32 // how many begin at once, for each CPU
+
+	// breath is after how long the next begin, at the soonest. No CPU serves a batch
+	// sooner, so those whose peers are silent keep nobody back.
+	breath = 500 * time.Microsecond
 )
 
 // A gate lets walks begin.
@@ -55,5 +58,5 @@ func (g *gate) wait(now int64) time.Duration {
 // followed by the next.
 func (g *gate) full(running int) bool { return g.opens > 0 && running > g.room }
 
-// open is for when none wait, or whom only the end of another lets begin.
+// open is for when none wait, or those that do wait for one of the agent's places.
 func (g *gate) open() { g.opens = 0 }

@@ -117,6 +117,32 @@ func TestWalksBeginInBatches(t *testing.T) {
 	})
 }
 
+// A crowd counts the walks that are on their way.
+type crowd struct {
+	sync.Mutex
+	begun, now int
+	most, last int // of now, ever and when one began last
+}
+
+// walks is a probe that takes a while.
+func (c *crowd) walks(d time.Duration) fake {
+	return func(context.Context, probes.Evidence, *probes.Line) []probes.Observation {
+		c.note(1)
+		time.Sleep(d)
+		c.note(-1)
+		return []probes.Observation{{Outcome: probes.OK}}
+	}
+}
+
+func (c *crowd) note(change int) {
+	c.Lock()
+	defer c.Unlock()
+	c.now += change
+	if change > 0 {
+		c.begun, c.most, c.last = c.begun+1, max(c.most, c.now), c.now
+	}
+}
+
 // Where there is no CPU time left, no more are on their way than began together;
 // those that end make room for the next at once, and none waits for a breath. The
 // next that fall due together begin as the first did.
@@ -124,35 +150,22 @@ func TestQuickWalksStayFew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const took = 2 * breath
 		some := batch * runtime.GOMAXPROCS(0)
-		var mu sync.Mutex
-		now := 0
-		var on []int // how many were on their way when one began
-		quick := func(context.Context, probes.Evidence, *probes.Line) []probes.Observation {
-			mu.Lock()
-			now++
-			on = append(on, now)
-			mu.Unlock()
-			time.Sleep(took)
-			mu.Lock()
-			now--
-			mu.Unlock()
-			return []probes.Observation{{Outcome: probes.OK}}
-		}
-		a := newAgent(t, []probes.Kind{opens(quick, lanes())}, tied(5*some)...)
+		on := &crowd{}
+		a := newAgent(t, []probes.Kind{opens(on.walks(took), lanes())}, tied(5*some)...)
 		a.limit = 5 * some
 		start := time.Now()
 		a.gate.cpu = func() time.Duration { return time.Since(start) * time.Duration(runtime.GOMAXPROCS(0)) }
 		var ends []time.Duration
 		run(t, a, grid+6*took, sink(func(Update) {
-			mu.Lock()
-			defer mu.Unlock()
+			on.Lock()
+			defer on.Unlock()
 			ends = append(ends, time.Since(start))
 		}))
-		if len(on) != 10*some || len(ends) != 10*some {
-			t.Fatalf("%d began and %d ended, want %d", len(on), len(ends), 10*some)
+		if on.begun != 10*some || len(ends) != 10*some {
+			t.Fatalf("%d began and %d ended, want %d", on.begun, len(ends), 10*some)
 		}
-		if most := slices.Max(on); most != some {
-			t.Errorf("%d were on their way at once, want %d", most, some)
+		if on.most != some {
+			t.Errorf("%d were on their way at once, want %d", on.most, some)
 		}
 		for burst, first := range []time.Duration{0, grid - time.Duration(start.UnixNano()%int64(grid))} {
 			if last := ends[(burst+1)*5*some-1]; last != first+5*took {
@@ -168,26 +181,14 @@ func TestCrowdThinsOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cpus := runtime.GOMAXPROCS(0)
 		some := cpus * batch
-		var mu sync.Mutex
-		now, most, last := 0, 0, 0
-		lasting := func(context.Context, probes.Evidence, *probes.Line) []probes.Observation {
-			mu.Lock()
-			now++
-			most, last = max(most, now), now
-			mu.Unlock()
-			time.Sleep(7 * breath)
-			mu.Lock()
-			now--
-			mu.Unlock()
-			return []probes.Observation{{Outcome: probes.OK}}
-		}
-		a := newAgent(t, []probes.Kind{opens(lasting, lanes())}, tied(30*some)...)
+		on := &crowd{}
+		a := newAgent(t, []probes.Kind{opens(on.walks(7*breath), lanes())}, tied(30*some)...)
 		a.limit = 30 * some
 		short := time.Now().Add(2 * breath)
 		a.gate.cpu = func() time.Duration { return max(0, time.Since(short)) * time.Duration(cpus) }
 		run(t, a, time.Second)
-		if most < 3*some || last > some {
-			t.Errorf("%d were on their way at once, and %d when the last began; want %d and more, and then %d", most, last, 3*some, some)
+		if on.most < 3*some || on.last > some {
+			t.Errorf("%d were on their way at once, and %d when the last began; want %d and more, and then %d", on.most, on.last, 3*some, some)
 		}
 	})
 }
