@@ -34,8 +34,8 @@ type Options struct {
 	// or returns nil.
 	Alarm func() Alarm
 
-	// CPUTime returns the CPU time that this process has used. Where it does not
-	// grow, for want of it too, walks that are due wait for nobody's CPU time.
+	// CPUTime returns the CPU time that this process has used. Without it, walks that
+	// are due begin batch by batch however busy the CPU is.
 	CPUTime func() time.Duration
 }
 

@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	maxSpare  = 1024             // sockets that a pool keeps: at 8,000 connects a second, each held for 50 ms and more, 500 to 700 are in use
+	maxSpare  = 1024             // sockets that a pool keeps; 8,000 connects a second, each held for 50 ms and more, use 500 to 700
 	spareLife = 10 * time.Second // how long it keeps one that is not needed
 )
 
