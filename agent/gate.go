@@ -24,8 +24,7 @@ type gate struct {
 
 	opens int64 // when the next may begin; 0 if none waited
 	room  int   // how many may be on their way until then
-	since int64 // when that was set,
-	used  int64 // and the CPU time until then
+	used  int64 // the CPU time a breath before
 }
 
 // admit returns how many walks may begin now, while so many are on their way.
@@ -38,7 +37,7 @@ func (g *gate) admit(now int64, running int) int {
 	case g.opens == 0:
 	case now < g.opens:
 		return 0
-	case 2*(int64(g.cpu())-g.used) >= (now-g.since)*int64(cpus):
+	case 2*(int64(g.cpu())-g.used) >= (now-g.opens+int64(breath))*int64(cpus):
 		g.room = max(running-running/16, cpus*batch)
 		return max(0, cpus*batch-running)
 	}
@@ -49,7 +48,7 @@ func (g *gate) admit(now int64, running int) int {
 // wait returns how long those wait that were not let in.
 func (g *gate) wait(now int64) time.Duration {
 	if g.opens <= now {
-		g.opens, g.since, g.used = now+int64(breath), now, int64(g.cpu())
+		g.opens, g.used = now+int64(breath), int64(g.cpu())
 	}
 	return time.Duration(g.opens - now)
 }

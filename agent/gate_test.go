@@ -102,8 +102,8 @@ func TestWalksBeginInBatches(t *testing.T) {
 		want := []int{some, some, some, some} // and no more than there is room for
 		var got []int
 		for i, at := range c.at["begun"] {
-			if batch := int(at / breath); len(got) == 0 || at != c.at["begun"][i-1] {
-				if batch != len(got) {
+			if breaths := int(at / breath); len(got) == 0 || at != c.at["begun"][i-1] {
+				if breaths != len(got) {
 					t.Errorf("a batch began after %v", at)
 				}
 				got = append(got, 1)

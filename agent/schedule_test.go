@@ -286,8 +286,7 @@ func TestHealthWhileMostTargetsAreSilent(t *testing.T) {
 // get their turn in order.
 func TestConcurrency(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var mu sync.Mutex
-		var now, most int
+		on := &crowd{}
 		var order []string
 		var targets []*probes.Target
 		for i := range 40 {
@@ -295,25 +294,19 @@ func TestConcurrency(t *testing.T) {
 			x.Every = time.Minute
 			targets = append(targets, x)
 		}
-		step := func(_ context.Context, seen probes.Evidence, _ *probes.Line) []probes.Observation {
-			mu.Lock()
-			now++
-			most = max(most, now)
+		step := func(ctx context.Context, seen probes.Evidence, line *probes.Line) []probes.Observation {
+			on.Lock()
 			order = append(order, seen.Target.Name)
-			mu.Unlock()
-			time.Sleep(500 * time.Millisecond)
-			mu.Lock()
-			now--
-			mu.Unlock()
-			return []probes.Observation{{Outcome: probes.OK}}
+			on.Unlock()
+			return on.walks(500*time.Millisecond)(ctx, seen, line)
 		}
 		a, err := New(targets, []probes.Kind{opens(step, lanes())}, probes.System{}, Options{Concurrency: 4})
 		if err != nil {
 			t.Fatal(err)
 		}
 		run(t, a, 5*time.Second) // 200 ms of dues, 10 batches of half a second
-		if most != 4 {
-			t.Errorf("%d at once", most)
+		if on.most != 4 {
+			t.Errorf("%d at once", on.most)
 		}
 		seen := map[string]bool{}
 		for _, name := range order[:40] {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -20,9 +21,10 @@ var bares = map[layer]func(worker int) (func(n int) error, error){dnsLayer: look
 // can. It prints how often a second: what any prober in Go could do on this
 // machine, if it neither scheduled nor judged nor remembered anything.
 func bare(args []string) error {
-	loop, ok := bares[layer(args[0])]
+	what := layer(strings.Join(args, " "))
+	loop, ok := bares[what]
 	if !ok {
-		return fmt.Errorf("no bare loop for %s", args[0])
+		return fmt.Errorf("no bare loop for %q", what)
 	}
 	var made atomic.Int64
 	failed := make(chan error, 1)

@@ -190,7 +190,7 @@ func overUDP(ctx context.Context, questions []*question) {
 	defer from.buffers.Put(buf)
 	probes.InStep()
 	first, last := resendAt(ctx)
-	if !last.IsZero() && !time.Now().Before(last) {
+	if !last.IsZero() && !first.Before(last) { // the time passed while others came as far
 		for _, f := range flights {
 			f.err = errNotAsked
 		}
