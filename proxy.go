@@ -43,7 +43,7 @@ func either(getenv func(string) string, name string) string {
 func sentTo(proxy func(*url.URL) (*url.URL, error), targets []*probes.Target) []string {
 	var names []string
 	for _, t := range targets {
-		for _, f := range t.Forms() {
+		for f := range t.Forms() {
 			via, err := proxy(&url.URL{Scheme: "https", Host: fmt.Sprintf("%s:%d", f.Name, cmp.Or(t.Port, 443))})
 			if f.Name != "" && (via != nil || err != nil) {
 				names = append(names, t.Name)

@@ -139,7 +139,7 @@ func (d *decoder) checkPath(t *probes.Target, path string) {
 	if t.Kind != probes.PrivateAPI {
 		return
 	}
-	for _, f := range t.Forms() {
+	for f := range t.Forms() {
 		if n := len("https://") + len(f.Name) + len(t.URLPath()); n > longestURL {
 			d.complain(at, "makes a URL of %d characters: API Gateway accepts %d for a private API", n, longestURL)
 			return

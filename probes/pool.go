@@ -9,12 +9,13 @@ import (
 )
 
 const (
-	maxSpare  = 1024             // sockets that a pool keeps; 8,000 connects a second, each held for 50 ms and more, use 500 to 700
-	spareLife = 10 * time.Second // how long it keeps one that is not needed
+	spareLife = 10 * time.Second // how long a pool keeps a socket that is not needed
+	maxShed   = 4                // how many of those it closes at a time
 )
 
 // A Pool keeps sockets that were hung up, to be connected again. To make a socket
 // and to close it takes a quarter of the CPU time of a cheap probe at the edge.
+// There are never more than were in use at once: none is made while one is spare.
 // The zero Pool is empty. S is a [Socket], or something around one.
 type Pool[S reusable] struct {
 	mu    sync.Mutex
@@ -63,21 +64,32 @@ func (p *Pool[S]) Take(network Network, addr netip.AddrPort) (socket S, to netip
 }
 
 // Put hangs up a socket and keeps it, or closes it where that cannot be. With each
-// that it keeps, one goes that was not needed for long.
+// that it keeps, a few go that were not needed for long.
 func (p *Pool[S]) Put(socket S) {
 	ipv4, ok := family(socket.from())
 	if !ok || !socket.hangUp() {
 		socket.Close()
 		return
 	}
-	now := time.Now()
+	for _, s := range p.keep(spare[S]{socket, ipv4, time.Now()}) {
+		s.socket.Close()
+	}
+}
+
+// keep adds a socket, and returns those that it takes out.
+func (p *Pool[S]) keep(s spare[S]) (shed []spare[S]) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.spare = append(p.spare, spare[S]{socket, ipv4, now})
-	if oldest := p.spare[0]; len(p.spare) > maxSpare || now.Sub(oldest.since) > spareLife {
-		p.spare = slices.Delete(p.spare, 0, 1)
-		oldest.socket.Close()
+	p.spare = append(p.spare, s)
+	n := 0
+	for n < maxShed && s.since.Sub(p.spare[n].since) > spareLife {
+		n++
 	}
+	if n > 0 {
+		shed = slices.Clone(p.spare[:n])
+		p.spare = slices.Delete(p.spare, 0, n)
+	}
+	return shed
 }
 
 // Len is how many sockets there are.

@@ -54,22 +54,34 @@ func TestPool(t *testing.T) {
 	}
 }
 
-// What was not needed for long goes, one with each that comes; and there are
-// never more than so many.
-func TestPoolIsBounded(t *testing.T) {
+// What was not needed for long goes, a few with each that comes.
+func TestPoolSheds(t *testing.T) {
 	var p Pool[*toy]
-	first := from(four)
-	p.Put(first)
-	for range maxSpare {
-		p.Put(from(four))
+	var all []*toy
+	for range 3 * maxShed {
+		all = append(all, from(four))
+		p.Put(all[len(all)-1])
 	}
-	if p.Len() != maxSpare || !first.closed {
-		t.Errorf("%d are kept, the oldest closed: %t; want %d", p.Len(), first.closed, maxSpare)
+	if p.Len() != len(all) {
+		t.Fatalf("of %d, %d are kept", len(all), p.Len())
 	}
-	idle := p.spare[0].socket
-	p.spare[0].since = time.Now().Add(-spareLife - time.Second)
-	taken, _, _ := p.Take(direct, four)
-	if p.Put(taken); !idle.closed || p.Len() != maxSpare-1 {
-		t.Errorf("%d are kept, the idle one closed: %t", p.Len(), idle.closed)
+	closed := func() (n int) {
+		for _, s := range all {
+			if s.closed {
+				n++
+			}
+		}
+		return n
+	}
+	idle := maxShed + 1
+	for i := range p.spare[:idle] {
+		p.spare[i].since = time.Now().Add(-spareLife - time.Second)
+	}
+	for _, want := range []int{maxShed, idle, idle} {
+		taken, _, _ := p.Take(direct, four)
+		p.Put(taken)
+		if closed() != want || p.Len() != len(all)-want || all[idle].closed {
+			t.Errorf("%d are closed and %d kept, want %d and %d", closed(), p.Len(), want, len(all)-want)
+		}
 	}
 }

@@ -3,6 +3,7 @@ package probes
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"net/netip"
 	"os"
 	"slices"
@@ -254,12 +255,14 @@ func (t *Target) Interval() time.Duration {
 }
 
 // Forms returns the target's name forms in the order of Via.
-func (t *Target) Forms() []Form {
-	forms := make([]Form, 0, len(t.Via))
-	for _, via := range t.Via {
-		forms = append(forms, Form{via, t.NameOf(via)})
+func (t *Target) Forms() iter.Seq[Form] {
+	return func(yield func(Form) bool) {
+		for _, via := range t.Via {
+			if !yield(Form{via, t.NameOf(via)}) {
+				return
+			}
+		}
 	}
-	return forms
 }
 
 // NameOf returns the host name of a name form, or "" where the target lacks

@@ -18,6 +18,19 @@ func Within(ctx context.Context, d time.Duration) context.Context {
 	return within{ctx, by}
 }
 
+// brief is how long a wait may be that does not end with its context: to be
+// interruptible costs more than all else that waiting does.
+const brief = 100 * time.Millisecond
+
+// Briefly returns a deadline for the part of a wait that need not end with its
+// context, see [brief]: most waits are over by then. The zero time is none.
+func Briefly(deadline time.Time) time.Time {
+	if soon := time.Now().Add(brief); deadline.IsZero() || soon.Before(deadline) {
+		return soon
+	}
+	return deadline
+}
+
 type within struct {
 	context.Context
 	by time.Time

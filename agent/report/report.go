@@ -80,7 +80,7 @@ func (r *Report) print(b *block) {
 // heading says what is probed, and which name each name form stands for.
 func (r *Report) heading(t *probes.Target) {
 	r.p.hang(r.p.bold(t.Name)+"  ", "  ", r.p.faint(what(t)))
-	for _, f := range t.Forms() {
+	for f := range t.Forms() {
 		r.p.line("  %s", r.p.faint(fmt.Sprintf("%-*s  %s", viaWidth(t), f.Via, cmp.Or(f.Name, "(no name)"))))
 	}
 }

@@ -27,10 +27,6 @@ const minPatience = 50 * time.Millisecond
 // grace is for what is here already when the time is up.
 const grace = 10 * time.Millisecond
 
-// brief is how long a wait may be that does not end with the context: to be
-// interruptible costs more than all else that waiting does.
-const brief = 100 * time.Millisecond
-
 // Kind connects to every address.
 var Kind = probes.Kind{
 	Name:     name,
@@ -193,7 +189,7 @@ func Listen(ctx context.Context, conn net.Conn, until time.Time) error {
 		until = soonest
 	}
 	conn.SetReadDeadline(until)
-	if time.Until(until) > brief {
+	if probes.Briefly(until) != until {
 		defer context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })()
 	}
 	_, err := conn.Read(make([]byte, 1))

@@ -49,13 +49,10 @@ func (m *machine) dial(ctx context.Context, lane probes.Lane) (*probes.Socket, p
 }
 
 // redial connects once more. Most addresses accept at once, so only what takes
-// longer can be interrupted, see [brief].
+// longer can be interrupted.
 func redial(ctx context.Context, s *probes.Socket, addr netip.AddrPort) (*Detail, error) {
-	deadline, bounded := ctx.Deadline()
-	first := time.Now().Add(brief)
-	if bounded && deadline.Before(first) {
-		first = deadline
-	}
+	deadline, _ := ctx.Deadline()
+	first := probes.Briefly(deadline)
 	s.SetWriteDeadline(first)
 	local, err := s.Redial(addr)
 	if probes.Classify(err) == probes.Timeout && first != deadline {

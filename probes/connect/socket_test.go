@@ -122,7 +122,8 @@ func TestGivenUpWhileConnectingAgain(t *testing.T) {
 	real, _ := silent(t)
 	m := direct(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	time.AfterFunc(3*brief, cancel)
+	soon := time.Until(probes.Briefly(time.Time{}))
+	time.AfterFunc(3*soon, cancel)
 	if o := m.call(ctx, laneTo(real)); o.Outcome != probes.Aborted || m.sockets.Len() != 0 {
 		t.Errorf("%s (%v), %d sockets kept; want aborted and none", o.Outcome, o.Err, m.sockets.Len())
 	}

@@ -193,7 +193,7 @@ func walk(t *testing.T, target *probes.Target, network probes.Network, answers .
 // answering is what a resolver said of each name of the target.
 func answering(target *probes.Target, answers []netip.Addr) []probes.Observation {
 	var obs []probes.Observation
-	for _, form := range target.Forms() {
+	for form := range target.Forms() {
 		d := &resolve.Detail{Transport: resolve.OverUDP, Rcode: "NOERROR", Comparison: new(resolve.Comparison)}
 		for _, a := range answers {
 			d.Answers = append(d.Answers, resolve.Answer{Addr: a, TTL: 60})

@@ -19,7 +19,7 @@ func Lanes(seen probes.Evidence) []probes.Lane {
 	t := seen.Target
 	expected := Expected(seen)
 	var lanes []probes.Lane
-	for _, form := range t.Forms() {
+	for form := range t.Forms() {
 		if form.Name == "" {
 			continue
 		}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -47,7 +48,7 @@ type question struct {
 	tcp    bool // don't try UDP
 	plain  bool // without EDNS0
 
-	asked  *dns.Msg // with an unpredictable id
+	id     uint16 // unpredictable
 	packed []byte
 	sent   time.Time // when it was first sent, over UDP
 	reply  *reply    // never nil once asked: together with an error it says how far it came
@@ -101,39 +102,36 @@ func (r *reply) misunderstood() bool {
 }
 
 func once(ctx context.Context, questions []*question) {
-	var datagrams, streams []*question
 	for _, q := range questions {
-		q.reply = &reply{transport: OverUDP}
-		if q.asked, q.packed, q.err = q.message(); q.err != nil {
-			continue
-		}
-		if q.tcp {
-			streams = append(streams, q)
-		} else {
-			datagrams = append(datagrams, q)
-		}
+		q.id, q.reply = dns.Id(), &reply{transport: OverUDP}
+		q.packed, q.err = q.message(!q.plain)
 	}
-	overUDP(ctx, datagrams)
-	for _, q := range datagrams {
-		if q.err == nil && q.reply.truncated {
-			streams = append(streams, q)
-		}
+	overUDP(ctx, questions)
+	if !slices.ContainsFunc(questions, (*question).needsTCP) {
+		return
 	}
 	var wg sync.WaitGroup
-	for _, q := range streams {
-		wg.Go(func() { q.overTCP(ctx) })
+	for _, q := range questions {
+		if q.needsTCP() {
+			wg.Go(func() { q.overTCP(ctx) })
+		}
 	}
 	wg.Wait()
 }
 
-// message returns the question as a packet, with an unpredictable id.
-func (q *question) message() (*dns.Msg, []byte, error) {
-	m := new(dns.Msg).SetQuestion(q.name, q.qtype)
-	if !q.plain {
+// needsTCP reports whether the question is still to be asked over TCP.
+func (q *question) needsTCP() bool { return q.err == nil && (q.tcp || q.reply.truncated) }
+
+// message returns the question as a packet.
+func (q *question) message(edns bool) ([]byte, error) {
+	m := dns.Msg{
+		MsgHdr:   dns.MsgHdr{Id: q.id, RecursionDesired: true},
+		Question: []dns.Question{{Name: q.name, Qtype: q.qtype, Qclass: dns.ClassINET}},
+	}
+	if edns {
 		m.SetEdns0(bufferSize, false)
 	}
-	packed, err := m.Pack()
-	return m, packed, err
+	return m.Pack()
 }
 
 // A client asks servers, for all probes of an agent.
@@ -158,9 +156,9 @@ type flight struct {
 	*socket
 }
 
-// overUDP sends all questions to their server, each from a port of its own, and
-// then takes one reply after the other. The kernel stamps those that wait
-// meanwhile, so their time is right.
+// overUDP sends all questions that are not for TCP to their server, each from a
+// port of its own, and then takes one reply after the other. The kernel stamps those
+// that wait meanwhile, so their time is right.
 func overUDP(ctx context.Context, questions []*question) {
 	if len(questions) == 0 {
 		return
@@ -168,7 +166,15 @@ func overUDP(ctx context.Context, questions []*question) {
 	from := questions[0].from
 	defer from.crowd.enter(ctx, questions[0].server)()
 	flights := make([]flight, 0, len(questions))
+	defer func() {
+		for _, f := range flights {
+			f.land(ctx)
+		}
+	}()
 	for _, q := range questions {
+		if q.tcp || q.err != nil {
+			continue
+		}
 		s, err := from.dial(ctx, q.server)
 		if isTimeout(err) {
 			err = errNotAsked // to make a socket takes no reply
@@ -177,15 +183,8 @@ func overUDP(ctx context.Context, questions []*question) {
 			q.err = err
 			continue
 		}
-		f := flight{q, s}
-		defer f.land(ctx)
-		flights = append(flights, f)
+		flights = append(flights, flight{q, s})
 	}
-	defer context.AfterFunc(ctx, func() {
-		for _, f := range flights {
-			f.socket.SetReadDeadline(time.Unix(1, 0))
-		}
-	})()
 	buf := from.buffer()
 	defer from.buffers.Put(buf)
 	probes.InStep()
@@ -197,21 +196,21 @@ func overUDP(ctx context.Context, questions []*question) {
 		return
 	}
 	for _, f := range flights {
-		f.send(first)
+		f.send()
 	}
 	for _, f := range flights {
-		f.await(ctx, buf[:])
+		f.await(ctx, first, buf[:])
 	}
 	for _, f := range flights { // one lost datagram is no outage
 		if isTimeout(f.err) && ctx.Err() == nil {
 			f.reply.resent++
 			f.simplify()
-			f.send(last)
+			f.send()
 		}
 	}
 	for _, f := range flights {
 		if f.reply.resent > 0 {
-			f.await(ctx, buf[:])
+			f.await(ctx, last, buf[:])
 		}
 		f.err = finally(ctx, f.reply.stray, probes.ErrorAt(net.UDPAddrFromAddrPort(f.server), f.err))
 	}
@@ -231,16 +230,13 @@ func (f flight) land(ctx context.Context) {
 // has it, and most callers do without. The id stays, so that a late reply still
 // is one.
 func (f flight) simplify() {
-	m := *f.asked
-	m.Extra = nil
-	if packed, err := m.Pack(); err == nil {
+	if packed, err := f.message(false); err == nil {
 		f.packed = packed
 	}
 }
 
-// send sends the question, whose reply is to be here by a moment.
-func (f flight) send(by time.Time) {
-	f.socket.SetReadDeadline(by)
+// send sends the question.
+func (f flight) send() {
 	if f.sent.IsZero() {
 		f.sent = time.Now()
 	}
@@ -251,8 +247,9 @@ func (f flight) send(by time.Time) {
 // reply is passed over, since anybody can send it. A reply that is here when we
 // notice that the time is up is no silence: the wait was for the other question,
 // or the machine is too busy.
-func (f flight) await(ctx context.Context, buf []byte) {
-	r, late := f.reply, false
+func (f flight) await(ctx context.Context, by time.Time, buf []byte) {
+	r, brief, late := f.reply, true, false
+	f.socket.SetReadDeadline(probes.Briefly(by))
 	for f.err == nil && r.arrived.IsZero() {
 		if f.err = ctx.Err(); f.err != nil {
 			return
@@ -262,6 +259,12 @@ func (f flight) await(ctx context.Context, buf []byte) {
 			return
 		}
 		packet, delay, err := f.receive(buf)
+		if isTimeout(err) && brief {
+			brief = false
+			f.socket.SetReadDeadline(by)
+			defer context.AfterFunc(ctx, func() { f.socket.SetReadDeadline(time.Unix(1, 0)) })()
+			continue
+		}
 		if isTimeout(err) && !late {
 			late = true
 			f.socket.SetReadDeadline(time.Now().Add(grace))
@@ -271,7 +274,7 @@ func (f flight) await(ctx context.Context, buf []byte) {
 			f.err = err
 			return
 		}
-		if ours, err := r.read(f.asked, packet); ours {
+		if ours, err := r.read(f.question, packet); ours {
 			r.arrived, r.delay, f.err = time.Now(), delay, err
 			return
 		}
@@ -311,7 +314,7 @@ func (q *question) overTCP(ctx context.Context) {
 		return
 	}
 	truncated := q.reply.truncated
-	ours, err := q.reply.read(q.asked, packet)
+	ours, err := q.reply.read(q, packet)
 	if !ours {
 		err = fmt.Errorf("%w: not one to the question", errBadReply)
 	}

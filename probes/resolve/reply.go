@@ -19,41 +19,41 @@ const (
 
 // read takes the packet as the reply to the question, if it is that; an error
 // says that it is, but makes no sense.
-func (r *reply) read(asked *dns.Msg, packet []byte) (ours bool, _ error) {
+func (r *reply) read(q *question, packet []byte) (ours bool, _ error) {
 	m := new(dns.Msg)
 	err := m.Unpack(packet)
 	cut := m.Truncated && r.transport == OverUDP // over TCP the bit is a forwarder's mistake, and callers take what there is
-	if !answersTo(asked, m) || err != nil && !cut {
+	if !q.answeredBy(m) || err != nil && !cut {
 		return false, nil
 	}
 	r.rcode, r.truncated = m.Rcode, cut
 	if cut {
 		return true, nil // possibly in the middle of a record: what there is of it is not looked at
 	}
-	r.answers, r.chain, err = follow(m.Answer, asked.Question[0])
+	r.answers, r.chain, err = follow(m.Answer, q)
 	if err == nil && m.Truncated && m.Rcode == dns.RcodeSuccess && len(r.answers) == 0 {
 		err = fmt.Errorf("%w: truncated over TCP, too", errBadReply)
 	}
 	return true, err
 }
 
-// answersTo reports whether m is a response to the question asked. Some
-// servers say that they failed in a bare header, without the question.
-func answersTo(asked, m *dns.Msg) bool {
-	if m.Id != asked.Id || !m.Response || m.Opcode != dns.OpcodeQuery {
+// answeredBy reports whether m is a response to the question. Some servers say
+// that they failed in a bare header, without the question.
+func (q *question) answeredBy(m *dns.Msg) bool {
+	if m.Id != q.id || !m.Response || m.Opcode != dns.OpcodeQuery {
 		return false
 	}
 	if len(m.Question) == 0 {
 		return m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError
 	}
-	want, got := asked.Question[0], m.Question[0]
-	return len(m.Question) == 1 && got.Qtype == want.Qtype && got.Qclass == want.Qclass && strings.EqualFold(got.Name, want.Name)
+	got := m.Question[0]
+	return len(m.Question) == 1 && got.Qtype == q.qtype && got.Qclass == dns.ClassINET && strings.EqualFold(got.Name, q.name)
 }
 
 // follow walks the aliases from the name asked for to its addresses. Records
 // that are not on the way are not looked at.
-func follow(section []dns.RR, q dns.Question) (answers []Answer, chain []string, err error) {
-	at, ttl := q.Name, ^uint32(0)
+func follow(section []dns.RR, q *question) (answers []Answer, chain []string, err error) {
+	at, ttl := q.name, ^uint32(0)
 	seen := []string{strings.ToLower(at)}
 	for {
 		alias := aliasOf(section, at)
@@ -68,7 +68,7 @@ func follow(section []dns.RR, q dns.Question) (answers []Answer, chain []string,
 		chain = append(chain, probes.Scrub(strings.TrimSuffix(at, "."), maxName))
 	}
 	for _, rr := range section {
-		addr, ok := addrOf(rr, q.Qtype)
+		addr, ok := addrOf(rr, q.qtype)
 		if !ok || !strings.EqualFold(rr.Header().Name, at) || len(answers) == maxAnswers {
 			continue
 		}

@@ -4,8 +4,8 @@
 //
 // It speaks DNS itself, over sockets of its own, because the answers of a
 // library resolver do not tell which server gave them, how, or what it said
-// instead. It caches nothing and keeps no socket: every lookup is what a
-// caller that starts now would see. It does not validate DNSSEC, follow
+// instead. It caches nothing and asks from a new port each time: every lookup is
+// what a caller that starts now would see. It does not validate DNSSEC, follow
 // referrals or ask authoritative servers: callers don't, either.
 package resolve
 
@@ -108,13 +108,16 @@ func resolvers(t *probes.Target) []string {
 // forms returns the names to ask for: those of the target's name forms, and
 // the endpoint's own, whose answer is what the others are compared with.
 func forms(t *probes.Target) []probes.Form {
-	own := probes.Form{Via: probes.ViaEndpoint, Name: t.Endpoint.DNSName}
 	all := make([]probes.Form, 0, len(t.Via)+1)
-	for _, f := range append(t.Forms(), own) {
+	add := func(f probes.Form) {
 		if f.Name != "" && !slices.ContainsFunc(all, func(g probes.Form) bool { return g.Name == f.Name }) {
 			all = append(all, f)
 		}
 	}
+	for f := range t.Forms() {
+		add(f)
+	}
+	add(probes.Form{Via: probes.ViaEndpoint, Name: t.Endpoint.DNSName})
 	return all
 }
 
