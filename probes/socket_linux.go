@@ -203,17 +203,17 @@ func connect(fd uintptr, addr netip.AddrPort) syscall.Errno {
 // outcome returns what became of a connection: EINPROGRESS, 0 if it is made, or
 // why it is not. A socket without a peer is writable, too.
 func outcome(fd uintptr) syscall.Errno {
-	code, errno := pending(fd)
-	if errno != 0 {
-		return errno
+	if _, errno := name(unix.SYS_GETPEERNAME, fd); errno == 0 {
+		return 0
 	}
-	if code != 0 {
+	code, errno := pending(fd)
+	switch {
+	case errno != 0:
+		return errno
+	case code != 0:
 		return syscall.Errno(code)
 	}
-	if _, errno := name(unix.SYS_GETPEERNAME, fd); errno != 0 {
-		return unix.EINPROGRESS
-	}
-	return 0
+	return unix.EINPROGRESS
 }
 
 // name asks for a name of the socket. (The general functions know all families

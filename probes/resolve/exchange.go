@@ -212,7 +212,9 @@ func overUDP(ctx context.Context, questions []*question) {
 		if f.reply.resent > 0 {
 			f.await(ctx, last, buf[:])
 		}
-		f.err = finally(ctx, f.reply.stray, probes.ErrorAt(net.UDPAddrFromAddrPort(f.server), f.err))
+		if f.err != nil {
+			f.err = finally(ctx, f.reply.stray, probes.ErrorAt(net.UDPAddrFromAddrPort(f.server), f.err))
+		}
 	}
 }
 
@@ -285,8 +287,6 @@ func (f flight) await(ctx context.Context, by time.Time, buf []byte) {
 // finally says how a fruitless wait ended.
 func finally(ctx context.Context, stray int, err error) error {
 	switch {
-	case err == nil:
-		return nil
 	case errors.Is(ctx.Err(), context.Canceled):
 		return ctx.Err()
 	case isTimeout(err) && stray > 0: // if nothing else came, that is the outcome
