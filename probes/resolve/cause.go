@@ -189,7 +189,7 @@ func addressCause(seen probes.Evidence, o probes.Observation, d *Detail) (string
 // onlyPublic reports whether every address of the answer is a public one that
 // is not the endpoint's.
 func onlyPublic(d *Detail) bool {
-	return len(d.compared().Public) > 0 && len(d.compared().Public) == len(sorted(d.all())) && len(d.compared().Matching) == 0
+	return len(d.compared().Public) > 0 && len(d.compared().Public) == len(sort(d.appendAll(nil))) && len(d.compared().Matching) == 0
 }
 
 // fromAmazon reports whether the answer came from the resolver that Amazon

@@ -31,7 +31,7 @@ func ownAddrs(t *probes.Target, obs []probes.Observation) []netip.Addr {
 			all = append(all, dnsAddrs(o)...)
 		}
 	}
-	return sorted(all)
+	return sort(all)
 }
 
 // dnsAddrs returns what the DNS answered, as opposed to the hosts file.
@@ -43,7 +43,7 @@ func dnsAddrs(o probes.Observation) []netip.Addr {
 	case d.Transport == OverHosts:
 		return slices.Concat(d.course().Behind, d.course().Rotated)
 	}
-	return d.all()
+	return d.appendAll(nil)
 }
 
 // sorted returns the addresses in order, without duplicates; nil if there are none.
@@ -51,12 +51,16 @@ func sorted(addrs []netip.Addr) []netip.Addr {
 	if len(addrs) == 0 {
 		return nil
 	}
-	all := make([]netip.Addr, 0, len(addrs))
-	for _, a := range addrs {
-		all = append(all, a.Unmap())
+	return sort(slices.Clone(addrs))
+}
+
+// sort is [sorted] in place.
+func sort(addrs []netip.Addr) []netip.Addr {
+	for i, a := range addrs {
+		addrs[i] = a.Unmap()
 	}
-	slices.SortFunc(all, netip.Addr.Compare)
-	return slices.Clip(slices.Compact(all))
+	slices.SortFunc(addrs, netip.Addr.Compare)
+	return slices.Clip(slices.Compact(addrs))
 }
 
 // compare judges an answer against the endpoint's addresses, as a set; those
@@ -70,7 +74,7 @@ func compare(t *probes.Target, expected, rotating []netip.Addr, o *probes.Observ
 		expected = withoutStrangers(d.course().Behind) // all there is to judge the entry by
 	}
 	var c Comparison
-	answers := sorted(d.all())
+	answers := sort(d.appendAll(nil))
 	for _, a := range answers {
 		if slices.Contains(expected, a) {
 			c.Matching = append(c.Matching, a)

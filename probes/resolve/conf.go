@@ -119,24 +119,26 @@ func domains(names []string) []string {
 // order, each with its final dot. Of the search list most programs know
 // nothing, but a wildcard in one of its domains catches every name with fewer
 // dots than ndots: Kubernetes sets five, and API names have four.
-func (c conf) names(given string) []string {
-	if strings.HasSuffix(given, ".") {
-		return []string{given}
-	}
-	asis := given + "."
-	if len(c.search) == 0 {
-		return []string{asis}
-	}
-	var all []string
-	for _, domain := range c.search {
-		if full := given + "." + domain + "."; len(full) <= 254 {
-			all = append(all, full)
+func (c conf) names(given string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		if strings.HasSuffix(given, ".") {
+			yield(given)
+			return
+		}
+		asis := given + "."
+		first := strings.Count(given, ".") >= c.ndots
+		if first && !yield(asis) {
+			return
+		}
+		for _, domain := range c.search {
+			if full := given + "." + domain + "."; len(full) <= 254 && !yield(full) {
+				return
+			}
+		}
+		if !first {
+			yield(asis)
 		}
 	}
-	if strings.Count(given, ".") >= c.ndots {
-		return slices.Insert(all, 0, asis)
-	}
-	return append(all, asis)
 }
 
 // local is what the files of this machine say.

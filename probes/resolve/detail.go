@@ -111,13 +111,17 @@ func (d *Detail) Addrs() []netip.Addr {
 	return addrs
 }
 
-// all returns the addresses of all answers, if there were several. Of a name
-// in the hosts file only the entry counts.
-func (d *Detail) all() []netip.Addr {
-	if d.Transport == OverHosts {
-		return d.Addrs()
+// appendAll appends the addresses of all answers, if there were several. Of a
+// name in the hosts file only the entry counts.
+func (d *Detail) appendAll(addrs []netip.Addr) []netip.Addr {
+	addrs = slices.Grow(addrs, len(d.Answers))
+	for _, a := range d.Answers {
+		addrs = append(addrs, a.Addr)
 	}
-	return append(d.Addrs(), d.course().Rotated...)
+	if d.Transport == OverHosts {
+		return addrs
+	}
+	return append(addrs, d.course().Rotated...)
 }
 
 // TTL returns the lowest TTL of the answer, in seconds.

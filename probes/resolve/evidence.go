@@ -71,10 +71,10 @@ func Answers(seen probes.Evidence, host string) []netip.Addr {
 	var all []netip.Addr
 	for _, o := range seen.Of(name) {
 		if d := Of(o); d != nil && o.Name == host {
-			all = append(all, d.all()...)
+			all = d.appendAll(all)
 		}
 	}
-	return sorted(all)
+	return sort(all)
 }
 
 // Expected returns the endpoint's addresses, sorted: as configured, else what

@@ -83,7 +83,7 @@ func TestNamesOfTheSearchList(t *testing.T) {
 		{"a.b.c.", []string{"x", "y"}, 5, []string{"a.b.c."}},
 		{"a", []string{strings.Repeat("x.", 126) + "y", "z"}, 5, []string{"a.z.", "a."}}, // longer than names may be
 	} {
-		if got := (conf{search: tt.search, ndots: tt.ndots}).names(tt.given); !slices.Equal(got, tt.want) {
+		if got := slices.Collect((conf{search: tt.search, ndots: tt.ndots}).names(tt.given)); !slices.Equal(got, tt.want) {
 			t.Errorf("%s with ndots %d: %v, want %v", tt.given, tt.ndots, got, tt.want)
 		}
 	}
@@ -284,7 +284,7 @@ func FuzzConf(f *testing.F) {
 		if c.ndots < 0 || c.ndots > maxNdots || c.timeout < time.Second || c.timeout > maxWait || c.attempts < 1 || c.attempts > maxAttempts {
 			t.Errorf("out of bounds: %+v", c)
 		}
-		names := c.names(given)
+		names := slices.Collect(c.names(given))
 		asis := strings.TrimSuffix(given, ".") + "."
 		if given != "." && !strings.HasSuffix(given, "..") && !slices.Contains(names, asis) {
 			t.Errorf("names %q lack the one given, %q", names, given)

@@ -34,17 +34,14 @@ type found struct {
 	server  netip.AddrPort
 	outcome probes.Outcome
 	err     error
-	rcodes  []int // of all replies
+	replies []probes.Value // of the metric responses
 	resent  int
 	detail  *Detail
 	course  Course // of the detail, once it is complete
 }
 
 func (f found) values() []probes.Value {
-	values := make([]probes.Value, 0, len(f.rcodes)+4) // with those of measure
-	for _, rcode := range f.rcodes {
-		values = append(values, responses.Is(1, rcodeText(rcode)))
-	}
+	values := f.replies
 	if f.resent > 0 {
 		values = append(values, retransmissions.Is(float64(f.resent)))
 	}
@@ -76,7 +73,7 @@ func (l *lookup) run(ctx context.Context) found {
 // has addresses. If none has, what was said of the name as given counts.
 func (l *lookup) search(ctx context.Context) found {
 	var asis found
-	for _, full := range l.conf.names(l.name) {
+	for full := range l.conf.names(l.name) {
 		f := l.failover(ctx, full)
 		given := plain(full) == plain(l.name)
 		if given {
@@ -195,7 +192,8 @@ func combine(families []family, server netip.AddrPort, start time.Time) found {
 		server:  server,
 		outcome: lead.outcome,
 		err:     explain(lead, server),
-		detail:  &Detail{Server: server.String(), Transport: lead.reply.transport},
+		replies: make([]probes.Value, 0, len(families)+4), // with room for the other values
+		detail:  &Detail{Transport: lead.reply.transport},
 		course:  Course{Chain: lead.reply.chain},
 	}
 	if lead.err == nil {
@@ -230,10 +228,15 @@ func (f *found) add(one family) {
 	c.Resent += r.resent
 	f.resent += r.resent
 	c.Truncated = c.Truncated || r.truncated
-	d.Answers = append(d.Answers, r.answers...)
+	if d.Answers == nil {
+		d.Answers = r.answers
+	} else {
+		d.Answers = append(d.Answers, r.answers...)
+	}
 	if one.err == nil {
-		d.Rcode = cmp.Or(d.Rcode, rcodeText(r.rcode))
-		f.rcodes = append(f.rcodes, r.rcode)
+		rcode := rcodeText(r.rcode)
+		d.Rcode = cmp.Or(d.Rcode, rcode)
+		f.replies = append(f.replies, responses.Is(1, rcode))
 		if took := r.arrived.Sub(f.start) - r.delay; took > f.took {
 			f.took, f.delay = took, r.delay
 		}
