@@ -16,8 +16,10 @@ var rates = []struct {
 	{dnsLayer, 5000, 40000}, {tcpLayer, 6000, 25000}, {tlsLayer, 1300, 2200}, {httpsLayer, 1000, 1900},
 }
 
-// rate measures the highest rate that is held: at least 98.5 % of what is
-// asked for. Peers that do not probe by themselves, or whose targets are loops
+// held is the part of a rate that must be there for it to be held.
+const held = 0.985
+
+// rate measures the highest rate that is held. Peers that do not probe by themselves, or whose targets are loops
 // of their own, are asked for as much as they can do.
 func (b *bench) rate() error {
 	for _, l := range rates {
@@ -53,13 +55,13 @@ func (b *bench) rate() error {
 
 // hold searches for the highest rate that a peer holds. The mark says where the
 // search ended if that is not known to be the highest.
-func (b *bench) hold(p *peer, l layer, first float64) (held float64, mark string, err error) {
+func (b *bench) hold(p *peer, l layer, first float64) (best float64, mark string, err error) {
 	missed := math.Inf(1) // the lowest rate that it did not hold
 	for ask, tries := first, 0; tries < map[bool]int{true: 2, false: 8}[b.quick]; tries++ {
 		cpu, begin := b.farm.cpu(), time.Now()
 		w, err := b.at(p, l, ask)
-		if err != nil && held > 0 {
-			return held, "at least; a higher rate: " + err.Error(), nil
+		if err != nil && best > 0 {
+			return best, "at least; a higher rate: " + err.Error(), nil
 		}
 		if err != nil {
 			return 0, "", err
@@ -67,31 +69,33 @@ func (b *bench) hold(p *peer, l layer, first float64) (held float64, mark string
 		busy := w.cpu.Seconds() / w.took.Seconds()
 		fmt.Fprintf(os.Stderr, "%s, %s: asked for %.0f, got %.0f, prober %.0f %% busy, farm %.0f %%\n", p.name, l, ask, w.rate(),
 			100*busy, 100*(b.farm.cpu()-cpu).Seconds()/time.Since(begin).Seconds())
-		if w.rate() >= 0.985*ask {
-			held = ask
+		if w.rate() >= held*ask {
+			best = ask
 			ask *= max(1.08, min(3, 0.9/busy)) // what the CPU has left
 		} else {
 			missed = ask
 			ask = min(w.rate(), ask*0.9)
 		}
-		if ask >= missed || ask <= held { // in between
-			ask = (held + missed) / 2
+		if ask >= missed || ask <= best { // in between
+			ask = (best + missed) / 2
 		}
-		if ask < 1.03*held || ask > 0.97*missed {
+		if ask < 1.03*best || ask > 0.97*missed {
 			break
 		}
 		ask = math.Round(ask)
 	}
 	switch {
-	case held == 0:
+	case best == 0:
 		return 0, "", fmt.Errorf("not even %.0f/s was held", missed)
 	case math.IsInf(missed, 1):
-		return held, "at least: no higher rate was tried", nil
+		return best, "at least: no higher rate was tried", nil
 	}
-	return held, "", nil
+	return best, "", nil
 }
 
-// at puts a peer to work at a rate, by as many targets at one second.
+// at puts a peer to work at a rate, by as many targets at one second. What else
+// goes on at a machine can only take away from a rate, so one that is not held is
+// watched again, and the best of three windows counts.
 func (b *bench) at(p *peer, l layer, rate float64) (window, error) {
 	n := int(rate)
 	pr, err := b.put(p, job{layer: l, targets: n, every: time.Second, places: 4096})
@@ -100,9 +104,21 @@ func (b *bench) at(p *peer, l layer, rate float64) (window, error) {
 	}
 	defer pr.end()
 	pr.settle(b.short(time.Second, 2*time.Second))
-	w, err := b.watch(pr, b.short(2*time.Second, 3*time.Second))
+	var best window
+	for try := range 3 {
+		w, err := b.watch(pr, b.short(2*time.Second, 3*time.Second))
+		if err != nil {
+			return w, err
+		}
+		if try == 0 || w.rate() > best.rate() {
+			best = w
+		}
+		if best.rate() >= held*rate {
+			break
+		}
+	}
 	b.sound(pr)
-	return w, err
+	return best, nil
 }
 
 // throughput is how many probes a second a peer makes that is asked for more
