@@ -8,8 +8,8 @@ import (
 // Walks that are due go through a gate: some at once, and the next after a breath
 // or as others end. Were all that are due to begin, thousands would be on their way
 // where the CPU can serve dozens: with each step the CPU's caches hold another's
-// data, each collection of garbage scans their stacks, and sockets that serve
-// again run out. At the edge that doubled the CPU time of a lookup.
+// data, each collection of garbage scans their stacks, and each has a socket of
+// its own. At the edge that doubled the CPU time of a lookup.
 const (
 	batch = 32 // how many begin at once, for each CPU
 

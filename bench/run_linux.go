@@ -218,16 +218,18 @@ func (b *bench) costOf(p *peer, j job) (float64, error) {
 	return slices.Min(costs), nil
 }
 
-// sound notes if the prober's probes do not go well: those that fail cost other
-// than they should.
-func (b *bench) sound(p *prober) {
+// sound is the part of the prober's probes that go well, and notes if others are
+// more than a hundredth: those that fail cost other than they should.
+func (b *bench) sound(p *prober) float64 {
 	failed, of, err := b.failures(p)
 	if err != nil {
 		b.table.note("%s: %v", p.name, err)
 	}
-	if failed*100 > of {
-		b.table.note("%s, %s, %d targets at %v: %d of %d probes fail", p.name, p.job.layer, p.job.targets, p.job.every, failed, of)
+	if failed*100 <= of {
+		return 1
 	}
+	b.table.note("%s, %s, %d targets at %v: %d of %d probes fail", p.name, p.job.layer, p.job.targets, p.job.every, failed, of)
+	return 1 - float64(failed)/float64(of)
 }
 
 // failures is what the prober itself says of its probes. One that publishes at

@@ -85,3 +85,16 @@ func TestPoolSheds(t *testing.T) {
 		}
 	}
 }
+
+// There are never more than so many.
+func TestPoolIsBounded(t *testing.T) {
+	var p Pool[*toy]
+	first := from(four)
+	p.Put(first)
+	for range maxSpare {
+		p.Put(from(four))
+	}
+	if p.Len() != maxSpare || !first.closed {
+		t.Errorf("%d are kept, the oldest closed: %t; want %d", p.Len(), first.closed, maxSpare)
+	}
+}

@@ -106,7 +106,9 @@ func once(ctx context.Context, questions []*question) {
 		q.id, q.reply = dns.Id(), &reply{transport: OverUDP}
 		q.packed, q.err = q.message(!q.plain)
 	}
-	overUDP(ctx, questions)
+	if slices.ContainsFunc(questions, (*question).needsUDP) {
+		overUDP(ctx, questions)
+	}
 	if !slices.ContainsFunc(questions, (*question).needsTCP) {
 		return
 	}
@@ -119,7 +121,8 @@ func once(ctx context.Context, questions []*question) {
 	wg.Wait()
 }
 
-// needsTCP reports whether the question is still to be asked over TCP.
+// needsUDP and needsTCP report over what the question is still to be asked.
+func (q *question) needsUDP() bool { return q.err == nil && !q.tcp }
 func (q *question) needsTCP() bool { return q.err == nil && (q.tcp || q.reply.truncated) }
 
 // message returns the question as a packet.
@@ -160,9 +163,6 @@ type flight struct {
 // port of its own, and then takes one reply after the other. The kernel stamps those
 // that wait meanwhile, so their time is right.
 func overUDP(ctx context.Context, questions []*question) {
-	if len(questions) == 0 {
-		return
-	}
 	from := questions[0].from
 	defer from.crowd.enter(ctx, questions[0].server)()
 	flights := make([]flight, 0, len(questions))
@@ -172,7 +172,7 @@ func overUDP(ctx context.Context, questions []*question) {
 		}
 	}()
 	for _, q := range questions {
-		if q.tcp || q.err != nil {
+		if !q.needsUDP() {
 			continue
 		}
 		s, err := from.dial(ctx, q.server)

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -569,6 +570,88 @@ func TestInterruptedLookupIsAborted(t *testing.T) {
 	if found := findings(seen); found != nil {
 		t.Errorf("findings %v of a walk that was interrupted", found)
 	}
+}
+
+// A slow network answers each question after a while, in a synctest bubble's time.
+type slow struct {
+	zone
+	after time.Duration
+}
+
+func (s slow) DialContext(_ context.Context, network, _ string) (net.Conn, error) {
+	ours, theirs := net.Pipe()
+	go s.serve(theirs, network == "tcp")
+	return ours, nil
+}
+
+func (s slow) serve(conn net.Conn, stream bool) {
+	defer conn.Close()
+	buf := make([]byte, 512)
+	n, err := conn.Read(buf)
+	if err != nil {
+		return
+	}
+	packet, q := buf[:n], new(dns.Msg)
+	if stream {
+		packet = packet[2:]
+	}
+	if q.Unpack(packet) != nil {
+		return
+	}
+	time.Sleep(s.after)
+	reply := pack(s.answer(q))
+	if stream {
+		reply = append(binary.BigEndian.AppendUint16(nil, uint16(len(reply))), reply...)
+	}
+	conn.Write(reply)
+}
+
+// A wait that is long goes on until the reply comes, or the walk is given up.
+func TestLongWait(t *testing.T) {
+	const long = 500 * time.Millisecond // longer than the part that cannot be interrupted
+	for _, tt := range []struct {
+		after, end time.Duration
+		want       probes.Outcome
+	}{
+		{after: long, end: time.Hour, want: probes.OK},
+		{after: time.Hour, end: long, want: probes.Aborted},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			target := orders()
+			onlyAddresses(&target)
+			target.Timeout = time.Hour
+			probe, err := Kind.New(probes.System{Network: slow{healthy(), tt.after}})(&target)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			defer time.AfterFunc(tt.end, cancel).Stop()
+			start := time.Now()
+			o := probe.Probe(ctx, probes.Evidence{Target: &target}, nil)[0]
+			if took := time.Since(start); o.Outcome != tt.want || took != long || Of(o).course().Resent != 0 {
+				t.Errorf("%s (%v) after %v, asked again %d times; want %s after %v", o.Outcome, o.Err, took, Of(o).course().Resent, tt.want, long)
+			}
+			time.Sleep(tt.after) // until the servers end, too
+		})
+	}
+}
+
+// A question over TCP does not wait for those that a server is asked over UDP.
+func TestStreamsDoNotWaitInTheCrowd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &client{System: probes.System{Network: slow{zone: healthy()}}}
+		server := netip.MustParseAddrPort(first)
+		for range crowded {
+			defer c.crowd.enter(t.Context(), server)()
+		}
+		q := &question{from: c, server: server, name: api + ".", qtype: dns.TypeA, tcp: true}
+		start := time.Now()
+		ask(t.Context(), []*question{q})
+		if waited := time.Since(start); waited != 0 || q.err != nil || len(q.reply.answers) == 0 {
+			t.Errorf("waited %v for %v (%v)", waited, q.reply.answers, q.err)
+		}
+	})
 }
 
 // Every question comes from a port of its own, and with an id of its own.
