@@ -45,15 +45,10 @@ func (b *bench) rate() error {
 			fill([]*row{&r}, mark, err, v)
 		}
 		b.table.add(r)
-		var limit float64
-		for range 3 { // the best counts, as with the rates
-			one, err := b.limit(l.layer)
-			if err != nil {
-				return err
-			}
-			limit = max(limit, one)
-		}
-		if limit > 0 {
+		switch limit, err := b.limit(l.layer); {
+		case err != nil:
+			return err
+		case limit > 0:
 			b.table.note("%s: a loop in Go that only dials, asks and closes makes %.0f /s on this machine; of that, vpcprobe holds %.0f %%",
 				r.figure, limit, 100*at(r.values, 0)/limit)
 		}

@@ -250,8 +250,9 @@ func (f flight) send() {
 // notice that the time is up is no silence: the wait was for the other question,
 // or the machine is too busy.
 func (f flight) await(ctx context.Context, by time.Time, buf []byte) {
-	r, brief, late := f.reply, true, false
-	f.socket.SetReadDeadline(probes.Briefly(by))
+	soon := probes.Briefly(by)
+	r, brief, late := f.reply, soon != by, false
+	f.socket.SetReadDeadline(soon)
 	for f.err == nil && r.arrived.IsZero() {
 		if f.err = ctx.Err(); f.err != nil {
 			return

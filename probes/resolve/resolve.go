@@ -127,15 +127,12 @@ func (p *probe) Probe(bounded context.Context, _ probes.Evidence, _ *probes.Line
 	forms, resolvers := forms(p.target), resolvers(p.target)
 	local := readLocal(p.from.System, resolvers, forms)
 	obs := make([]probes.Observation, len(forms)*len(resolvers))
-	if len(obs) == 1 { // as of most targets; a goroutine costs more than it seems
-		obs[0] = p.resolve(ctx, local, forms[0], resolvers[0])
-	} else {
-		var wg sync.WaitGroup
-		for i := range obs {
-			wg.Go(func() { obs[i] = p.resolve(ctx, local, forms[i/len(resolvers)], resolvers[i%len(resolvers)]) })
-		}
-		wg.Wait()
+	var wg sync.WaitGroup
+	for i := 1; i < len(obs); i++ {
+		wg.Go(func() { obs[i] = p.resolve(ctx, local, forms[i/len(resolvers)], resolvers[i%len(resolvers)]) })
 	}
+	obs[0] = p.resolve(ctx, local, forms[0], resolvers[0]) // most targets have no other, and a goroutine costs more than it seems
+	wg.Wait()
 	p.askAgain(ctx, local, obs)
 
 	// The endpoint's own name may be what the others are compared with, so
