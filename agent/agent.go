@@ -264,7 +264,7 @@ func (a *Agent) Status() []Round {
 	a.mu.Unlock()
 	rounds := make([]Round, len(walks))
 	for i, w := range walks {
-		rounds[i] = w.round()
+		rounds[i] = *w.round()
 	}
 	return rounds
 }
@@ -277,7 +277,7 @@ func (a *Agent) StatusOf(target string) (Round, bool) {
 	a.mu.Unlock()
 	for _, w := range walks {
 		if w.target.Name == target {
-			return w.round(), true
+			return *w.round(), true
 		}
 	}
 	return Round{}, false

@@ -120,17 +120,18 @@ func (j judge) verdict(r *Round) {
 }
 
 func (j judge) weigh(r *Round) Verdict {
-	surplus := slices.ContainsFunc(r.Findings, toMend)
+	surplus, refused := slices.ContainsFunc(r.Findings, toMend), r.refused()
+	blamed := len(j.blamed(r.Evidence)) > 0
 	switch {
-	case r.refused() && surplus:
+	case refused && surplus:
 		return Degraded
-	case r.refused() && r.Failing < r.Paths:
+	case refused && r.Failing < r.Paths:
 		return Unknown
-	case r.refused():
+	case refused:
 		return Reachable
-	case len(j.blamed(r.Evidence)) > 0 && j.nothingWorks(r):
+	case blamed && j.nothingWorks(r):
 		return Unreachable
-	case len(j.blamed(r.Evidence)) > 0:
+	case blamed:
 		return Degraded
 	case !j.allWell(r):
 		return Unknown

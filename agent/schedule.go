@@ -398,7 +398,7 @@ func (a *Agent) missed(w *walk, now int64) uint64 {
 	fastest := time.Duration(never)
 	for i := range w.steps {
 		if w.steps[i].probe != nil {
-			fastest = min(fastest, a.every(w, i, &before, w.failing))
+			fastest = min(fastest, a.every(w, i, before, w.failing))
 		}
 	}
 	return uint64((now - w.wake) / int64(fastest))

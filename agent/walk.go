@@ -44,11 +44,11 @@ type step struct {
 const never = math.MaxInt64
 
 // round returns the latest round of the target.
-func (w *walk) round() Round {
+func (w *walk) round() *Round {
 	if r := w.latest.Load(); r != nil {
-		return *r
+		return r
 	}
-	return Round{Evidence: probes.Evidence{Target: w.target}, Verdict: Unknown}
+	return &Round{Evidence: probes.Evidence{Target: w.target}, Verdict: Unknown}
 }
 
 // once returns a copy of the walk, of which nothing is known and all is due.
@@ -307,7 +307,7 @@ func (s *stride) probe(i int, seen probes.Evidence, line *probes.Line) (obs []pr
 		obs = []probes.Observation{{Outcome: probes.Aborted, Err: context.Cause(s.ctx)}}
 		return complete(kind.Name, obs, line, start)
 	}
-	ctx, release := s.within(kind)
+	ctx, release := s.within(kind, start)
 	defer release()
 	err := s.containIn(func() string { return "probe " + kind.Name }, func() { obs = s.steps[i].probe.Probe(ctx, seen, line) })
 	if err != nil {
@@ -327,9 +327,9 @@ func (s *stride) probe(i int, seen probes.Evidence, line *probes.Line) (obs []pr
 }
 
 // within returns the context of one call of a probe.
-func (s *stride) within(kind *probes.Kind) (_ context.Context, release func()) {
+func (s *stride) within(kind *probes.Kind, start time.Time) (_ context.Context, release func()) {
 	if kind.Punctual {
-		return probes.Within(s.ctx, s.bound(kind)), func() {}
+		return probes.Until(s.ctx, start.Add(s.bound(kind))), func() {}
 	}
 	return context.WithTimeout(s.ctx, s.bound(kind))
 }

@@ -87,8 +87,8 @@ func Diagnose(rules []*Rule, seen Evidence) []Finding {
 // Refine lets each kind that can correct what the rules found, lowest layer
 // first.
 func Refine(kinds []Kind, seen Evidence, found []Finding) []Finding {
-	for _, k := range kinds {
-		if k.Refine != nil {
+	for i := range kinds {
+		if k := &kinds[i]; k.Refine != nil {
 			found = k.Refine(seen, found)
 		}
 	}

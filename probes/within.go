@@ -11,8 +11,12 @@ import (
 // is up. Two contexts with timers, one in the other, were a third of a lookup's
 // garbage.
 func Within(ctx context.Context, d time.Duration) context.Context {
-	by := time.Now().Add(d)
-	if sooner, ok := ctx.Deadline(); ok && sooner.Before(by) {
+	return Until(ctx, time.Now().Add(d))
+}
+
+// Until is [Within] for a given time.
+func Until(ctx context.Context, by time.Time) context.Context {
+	if sooner, ok := ctx.Deadline(); ok && !by.Before(sooner) {
 		return ctx
 	}
 	return within{ctx, by}
@@ -22,10 +26,11 @@ func Within(ctx context.Context, d time.Duration) context.Context {
 // interruptible costs more than all else that waiting does.
 const brief = 100 * time.Millisecond
 
-// Briefly returns a deadline for the part of a wait that need not end with its
-// context, see [brief]: most waits are over by then. The zero time is none.
-func Briefly(deadline time.Time) time.Time {
-	if soon := time.Now().Add(brief); deadline.IsZero() || soon.Before(deadline) {
+// Briefly returns a deadline for the part of a wait, from start on, that need not
+// end with its context, see [brief]: most waits are over by then. The zero time is
+// none.
+func Briefly(start, deadline time.Time) time.Time {
+	if soon := start.Add(brief); deadline.IsZero() || soon.Before(deadline) {
 		return soon
 	}
 	return deadline

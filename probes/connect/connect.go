@@ -185,11 +185,12 @@ func patience(rtt time.Duration) time.Time {
 // or to hang up, and returns how that ended. What is here already when the time
 // is up counts, too: this process may have been held up.
 func Listen(ctx context.Context, conn net.Conn, until time.Time) error {
-	if soonest := time.Now().Add(grace); until.Before(soonest) {
+	now := time.Now()
+	if soonest := now.Add(grace); until.Before(soonest) {
 		until = soonest
 	}
 	conn.SetReadDeadline(until)
-	if probes.Briefly(until) != until {
+	if probes.Briefly(now, until) != until {
 		defer context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })()
 	}
 	_, err := conn.Read(make([]byte, 1))

@@ -32,7 +32,7 @@ func (m *machine) call(ctx context.Context, lane probes.Lane) probes.Observation
 func (m *machine) dial(ctx context.Context, lane probes.Lane) (*probes.Socket, probes.Observation) {
 	if s, to, ok := m.sockets.Take(m.network, lane.Addr); ok {
 		start := time.Now()
-		d, err := redial(ctx, s, to)
+		d, err := redial(ctx, s, start, to)
 		if err == nil {
 			return s, dialed(lane, start, d, nil)
 		}
@@ -50,9 +50,9 @@ func (m *machine) dial(ctx context.Context, lane probes.Lane) (*probes.Socket, p
 
 // redial connects once more. Most addresses accept at once, so only what takes
 // longer can be interrupted.
-func redial(ctx context.Context, s *probes.Socket, addr netip.AddrPort) (*Detail, error) {
+func redial(ctx context.Context, s *probes.Socket, start time.Time, addr netip.AddrPort) (*Detail, error) {
 	deadline, _ := ctx.Deadline()
-	first := probes.Briefly(deadline)
+	first := probes.Briefly(start, deadline)
 	s.SetWriteDeadline(first)
 	local, err := s.Redial(addr)
 	if probes.Classify(err) == probes.Timeout && first != deadline {

@@ -122,7 +122,7 @@ func TestGivenUpWhileConnectingAgain(t *testing.T) {
 	real, _ := silent(t)
 	m := direct(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	soon := time.Until(probes.Briefly(time.Time{}))
+	soon := time.Until(probes.Briefly(time.Now(), time.Time{}))
 	time.AfterFunc(3*soon, cancel)
 	if o := m.call(ctx, laneTo(real)); o.Outcome != probes.Aborted || m.sockets.Len() != 0 {
 		t.Errorf("%s (%v), %d sockets kept; want aborted and none", o.Outcome, o.Err, m.sockets.Len())

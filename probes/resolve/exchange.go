@@ -48,11 +48,12 @@ type question struct {
 	tcp    bool // don't try UDP
 	plain  bool // without EDNS0
 
-	id     uint16 // unpredictable
-	packed []byte
-	sent   time.Time // when it was first sent, over UDP
-	reply  *reply    // never nil once asked: together with an error it says how far it came
-	err    error
+	id      uint16 // unpredictable
+	packed  []byte
+	section []byte    // of it, what is asked
+	sent    time.Time // when it was first sent, over UDP
+	reply   *reply    // never nil once asked: together with an error it says how far it came
+	err     error
 }
 
 // A reply is what came back, and how.
@@ -104,7 +105,7 @@ func (r *reply) misunderstood() bool {
 func once(ctx context.Context, questions []*question) {
 	for _, q := range questions {
 		q.id, q.reply = dns.Id(), &reply{transport: OverUDP}
-		q.packed, q.err = q.message(!q.plain)
+		q.packed, q.section, q.err = q.message(!q.plain)
 	}
 	if slices.ContainsFunc(questions, (*question).needsUDP) {
 		overUDP(ctx, questions)
@@ -124,18 +125,6 @@ func once(ctx context.Context, questions []*question) {
 // needsUDP and needsTCP report over what the question is still to be asked.
 func (q *question) needsUDP() bool { return q.err == nil && !q.tcp }
 func (q *question) needsTCP() bool { return q.err == nil && (q.tcp || q.reply.truncated) }
-
-// message returns the question as a packet.
-func (q *question) message(edns bool) ([]byte, error) {
-	m := dns.Msg{
-		MsgHdr:   dns.MsgHdr{Id: q.id, RecursionDesired: true},
-		Question: []dns.Question{{Name: q.name, Qtype: q.qtype, Qclass: dns.ClassINET}},
-	}
-	if edns {
-		m.SetEdns0(bufferSize, false)
-	}
-	return m.Pack()
-}
 
 // A client asks servers, for all probes of an agent.
 type client struct {
@@ -188,29 +177,33 @@ func overUDP(ctx context.Context, questions []*question) {
 	buf := from.buffer()
 	defer from.buffers.Put(buf)
 	probes.InStep()
-	first, last := resendAt(ctx)
+	now := time.Now()
+	first, last := resendAt(ctx, now)
 	if !last.IsZero() && !first.Before(last) { // the time passed while others came as far
 		for _, f := range flights {
 			f.err = errNotAsked
 		}
 		return
 	}
-	for _, f := range flights {
-		f.send()
+	for i, f := range flights {
+		if i > 0 {
+			now = time.Now()
+		}
+		f.send(now)
 	}
 	for _, f := range flights {
-		f.await(ctx, first, buf[:])
+		f.await(ctx, now, first, buf[:])
 	}
 	for _, f := range flights { // one lost datagram is no outage
 		if isTimeout(f.err) && ctx.Err() == nil {
 			f.reply.resent++
 			f.simplify()
-			f.send()
+			f.send(time.Now())
 		}
 	}
 	for _, f := range flights {
 		if f.reply.resent > 0 {
-			f.await(ctx, last, buf[:])
+			f.await(ctx, time.Now(), last, buf[:])
 		}
 		if f.err != nil {
 			f.err = finally(ctx, f.reply.stray, probes.ErrorAt(net.UDPAddrFromAddrPort(f.server), f.err))
@@ -232,25 +225,25 @@ func (f flight) land(ctx context.Context) {
 // has it, and most callers do without. The id stays, so that a late reply still
 // is one.
 func (f flight) simplify() {
-	if packed, err := f.message(false); err == nil {
-		f.packed = packed
+	if packed, section, err := f.message(false); err == nil {
+		f.packed, f.section = packed, section
 	}
 }
 
 // send sends the question.
-func (f flight) send() {
+func (f flight) send(now time.Time) {
 	if f.sent.IsZero() {
-		f.sent = time.Now()
+		f.sent = now
 	}
 	_, f.err = f.socket.Write(f.packed)
 }
 
-// await receives until the reply comes or it takes too long. What is not the
+// await receives from now on until the reply comes or it takes too long. What is not the
 // reply is passed over, since anybody can send it. A reply that is here when we
 // notice that the time is up is no silence: the wait was for the other question,
 // or the machine is too busy.
-func (f flight) await(ctx context.Context, by time.Time, buf []byte) {
-	soon := probes.Briefly(by)
+func (f flight) await(ctx context.Context, now, by time.Time, buf []byte) {
+	soon := probes.Briefly(now, by)
 	r, brief, late := f.reply, soon != by, false
 	f.socket.SetReadDeadline(soon)
 	for f.err == nil && r.arrived.IsZero() {
@@ -261,7 +254,7 @@ func (f flight) await(ctx context.Context, by time.Time, buf []byte) {
 			f.err = context.DeadlineExceeded
 			return
 		}
-		packet, delay, err := f.receive(buf)
+		got, err := f.receive(buf)
 		if isTimeout(err) && brief {
 			brief = false
 			f.socket.SetReadDeadline(by)
@@ -277,8 +270,8 @@ func (f flight) await(ctx context.Context, by time.Time, buf []byte) {
 			f.err = err
 			return
 		}
-		if ours, err := r.read(f.question, packet); ours {
-			r.arrived, r.delay, f.err = time.Now(), delay, err
+		if ours, err := r.read(f.question, got.packet); ours {
+			r.arrived, r.delay, f.err = got.at, got.delay, err
 			return
 		}
 		r.stray++
@@ -342,8 +335,7 @@ func readPrefixed(conn io.Reader) ([]byte, error) {
 }
 
 // resendAt is when to ask again, and when to give up.
-func resendAt(ctx context.Context) (again, last time.Time) {
-	now := time.Now()
+func resendAt(ctx context.Context, now time.Time) (again, last time.Time) {
 	deadline, ok := ctx.Deadline()
 	if !ok {
 		return now.Add(resendAfter), time.Time{}

@@ -374,8 +374,10 @@ func FuzzReply(f *testing.F) {
 		f.Add(h.make(asked, pack(asked)))
 	}
 	f.Fuzz(func(t *testing.T, packet []byte) {
+		q := questionAs(asked)
+		samePlainly(t, q, packet)
 		r := new(reply)
-		ours, err := r.read(&question{id: asked.Id, name: api + ".", qtype: dns.TypeA}, packet)
+		ours, err := r.read(q, packet)
 		if !ours && (err != nil || r.answers != nil || r.chain != nil) {
 			t.Errorf("not the reply, yet it left %v %v %v", r.answers, r.chain, err)
 		}

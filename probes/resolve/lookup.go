@@ -98,8 +98,8 @@ func (l *lookup) failover(ctx context.Context, full string) found {
 	var f found
 	n := len(l.conf.servers)
 	for i := range n {
-		at := (l.first + i) % n
-		f = l.askWithin(ctx, l.share(ctx, n-i), l.conf.servers[at], full)
+		at, start := (l.first+i)%n, time.Now()
+		f = l.askUntil(ctx, start, start.Add(l.share(ctx, start, n-i)), l.conf.servers[at], full)
 		f.course.Tried = l.tried
 		if !failed(f.outcome) {
 			l.first = at
@@ -113,10 +113,10 @@ func (l *lookup) failover(ctx context.Context, full string) found {
 }
 
 // share is how long one of the n servers left may take.
-func (l *lookup) share(ctx context.Context, n int) time.Duration {
+func (l *lookup) share(ctx context.Context, now time.Time, n int) time.Duration {
 	share := time.Hour
 	if deadline, ok := ctx.Deadline(); ok {
-		share = time.Until(deadline) / time.Duration(n)
+		share = deadline.Sub(now) / time.Duration(n)
 	}
 	if l.conf.timeout > 0 {
 		share = min(share, l.conf.timeout*time.Duration(l.conf.attempts))
@@ -139,11 +139,10 @@ type family struct {
 	outcome probes.Outcome
 }
 
-// askWithin asks one server for both families at once, or for the only one.
-func (l *lookup) askWithin(ctx context.Context, share time.Duration, server netip.AddrPort, full string) found {
-	ctx = probes.Within(ctx, share)
+// askUntil asks one server for both families at once, or for the only one.
+func (l *lookup) askUntil(ctx context.Context, start, by time.Time, server netip.AddrPort, full string) found {
+	ctx = probes.Until(ctx, by)
 	types := l.types()
-	start := time.Now()
 	questions := make([]*question, len(types))
 	for i, qtype := range types {
 		questions[i] = &question{from: l.from, server: server, name: full, qtype: qtype, tcp: l.conf.tcp}

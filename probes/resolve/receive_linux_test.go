@@ -32,11 +32,11 @@ func TestReceiverKnowsHowLongADatagramWaited(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(lazy)
-		packet, delay, err := receive(buf)
-		if err != nil || string(packet) != "reply" {
-			t.Fatalf("%q, %v", packet, err)
+		got, err := receive(buf)
+		if err != nil || string(got.packet) != "reply" {
+			t.Fatalf("%q, %v", got.packet, err)
 		}
-		if delay >= lazy {
+		if got.delay >= lazy {
 			return
 		}
 	}

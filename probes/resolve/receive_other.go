@@ -2,12 +2,6 @@
 
 package resolve
 
-import (
-	"time"
+import "vpcprobe/probes"
 
-	"vpcprobe/probes"
-)
-
-func receiver(conn *probes.Socket) func([]byte) ([]byte, time.Duration, error) {
-	return unstamped(conn)
-}
+func receiver(conn *probes.Socket) receive { return unstamped(conn) }

@@ -20,6 +20,14 @@ const (
 // read takes the packet as the reply to the question, if it is that; an error
 // says that it is, but makes no sense.
 func (r *reply) read(q *question, packet []byte) (ours bool, _ error) {
+	if r.plainly(q, packet) {
+		return true, nil
+	}
+	return r.thoroughly(q, packet)
+}
+
+// thoroughly is read for any packet.
+func (r *reply) thoroughly(q *question, packet []byte) (ours bool, _ error) {
 	m := new(dns.Msg)
 	err := m.Unpack(packet)
 	cut := m.Truncated && r.transport == OverUDP // over TCP the bit is a forwarder's mistake, and callers take what there is

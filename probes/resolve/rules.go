@@ -205,9 +205,13 @@ func attributed(r probes.Rule) *probes.Rule {
 	r.Match = func(seen probes.Evidence) (probes.Certainty, []probes.Observation) {
 		sure := probes.No
 		var because []probes.Observation
-		for _, o := range seen.Of(name) {
-			if cause, s := causeOf(seen, o); cause == id {
-				sure, because = max(sure, s), append(because, o)
+		obs := seen.Of(name)
+		for i := range obs {
+			if !obs[i].Outcome.Blames() { // all rules ask, and mostly all is well
+				continue
+			}
+			if cause, s := causeOf(seen, obs[i]); cause == id {
+				sure, because = max(sure, s), append(because, obs[i])
 			}
 		}
 		return sure, because

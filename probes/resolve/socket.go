@@ -3,7 +3,6 @@ package resolve
 import (
 	"context"
 	"net/netip"
-	"time"
 
 	"vpcprobe/probes"
 )
@@ -11,7 +10,7 @@ import (
 // A socket is a UDP socket, connected to a server for one question.
 type socket struct {
 	*probes.Socket
-	receive func(buf []byte) (packet []byte, waited time.Duration, err error)
+	receive receive
 }
 
 // dial returns a socket that is connected to the server, from a new port.
