@@ -51,7 +51,7 @@ type question struct {
 	id      uint16 // unpredictable
 	packed  []byte
 	section []byte    // of it, what is asked
-	sent    time.Time // when it was first sent, over UDP
+	sent    time.Time // when it was first sent, over UDP, beside the lookup's others
 	reply   *reply    // never nil once asked: together with an error it says how far it came
 	err     error
 }
@@ -185,13 +185,13 @@ func overUDP(ctx context.Context, questions []*question) {
 		}
 		return
 	}
+	for _, f := range flights {
+		f.send(now)
+	}
 	for i, f := range flights {
 		if i > 0 {
 			now = time.Now()
 		}
-		f.send(now)
-	}
-	for _, f := range flights {
 		f.await(ctx, now, first, buf[:])
 	}
 	for _, f := range flights { // one lost datagram is no outage
@@ -238,9 +238,9 @@ func (f flight) send(now time.Time) {
 	_, f.err = f.socket.Write(f.packed)
 }
 
-// await receives from now on until the reply comes or it takes too long. What is not the
-// reply is passed over, since anybody can send it. A reply that is here when we
-// notice that the time is up is no silence: the wait was for the other question,
+// await receives from now on until the reply comes or it takes too long. What is
+// not the reply is passed over, since anybody can send it. A reply that is here when
+// we notice that the time is up is no silence: the wait was for the other question,
 // or the machine is too busy.
 func (f flight) await(ctx context.Context, now, by time.Time, buf []byte) {
 	soon := probes.Briefly(now, by)
@@ -307,12 +307,13 @@ func (q *question) overTCP(ctx context.Context) {
 		q.err = finally(ctx, 0, err)
 		return
 	}
+	q.reply.arrived = time.Now()
 	truncated := q.reply.truncated
 	ours, err := q.reply.read(q, packet)
 	if !ours {
 		err = fmt.Errorf("%w: not one to the question", errBadReply)
 	}
-	q.reply.arrived, q.reply.truncated, q.err = time.Now(), truncated, err
+	q.reply.truncated, q.err = truncated, err
 }
 
 // exchange sends the question and reads a reply, each with its length before it.

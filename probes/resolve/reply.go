@@ -28,26 +28,30 @@ func (r *reply) read(q *question, packet []byte) (ours bool, _ error) {
 
 // thoroughly is read for any packet.
 func (r *reply) thoroughly(q *question, packet []byte) (ours bool, _ error) {
+	asked, _, err := dns.UnpackDomainName(q.packed, headerSize) // as the library writes it; a search domain need not be
+	if err != nil {
+		return false, nil
+	}
 	m := new(dns.Msg)
-	err := m.Unpack(packet)
+	err = m.Unpack(packet)
 	cut := m.Truncated && r.transport == OverUDP // over TCP the bit is a forwarder's mistake, and callers take what there is
-	if !q.answeredBy(m) || err != nil && !cut {
+	if !q.answeredBy(m, asked) || err != nil && !cut {
 		return false, nil
 	}
 	r.rcode, r.truncated = m.Rcode, cut
 	if cut {
 		return true, nil // possibly in the middle of a record: what there is of it is not looked at
 	}
-	r.answers, r.chain, err = follow(m.Answer, q)
+	r.answers, r.chain, err = follow(m.Answer, asked, q.qtype)
 	if err == nil && m.Truncated && m.Rcode == dns.RcodeSuccess && len(r.answers) == 0 {
 		err = fmt.Errorf("%w: truncated over TCP, too", errBadReply)
 	}
 	return true, err
 }
 
-// answeredBy reports whether m is a response to the question. Some servers say
-// that they failed in a bare header, without the question.
-func (q *question) answeredBy(m *dns.Msg) bool {
+// answeredBy reports whether m is a response to the question for a name. Some
+// servers say that they failed in a bare header, without the question.
+func (q *question) answeredBy(m *dns.Msg, name string) bool {
 	if m.Id != q.id || !m.Response || m.Opcode != dns.OpcodeQuery {
 		return false
 	}
@@ -55,13 +59,13 @@ func (q *question) answeredBy(m *dns.Msg) bool {
 		return m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError
 	}
 	got := m.Question[0]
-	return len(m.Question) == 1 && got.Qtype == q.qtype && got.Qclass == dns.ClassINET && strings.EqualFold(got.Name, q.name)
+	return len(m.Question) == 1 && got.Qtype == q.qtype && got.Qclass == dns.ClassINET && strings.EqualFold(got.Name, name)
 }
 
 // follow walks the aliases from the name asked for to its addresses. Records
 // that are not on the way are not looked at.
-func follow(section []dns.RR, q *question) (answers []Answer, chain []string, err error) {
-	at, ttl := q.name, ^uint32(0)
+func follow(section []dns.RR, asked string, qtype uint16) (answers []Answer, chain []string, err error) {
+	at, ttl := asked, ^uint32(0)
 	seen := []string{strings.ToLower(at)}
 	for {
 		alias := aliasOf(section, at)
@@ -76,7 +80,7 @@ func follow(section []dns.RR, q *question) (answers []Answer, chain []string, er
 		chain = append(chain, probes.Scrub(strings.TrimSuffix(at, "."), maxName))
 	}
 	for _, rr := range section {
-		addr, ok := addrOf(rr, q.qtype)
+		addr, ok := addrOf(rr, qtype)
 		if !ok || !strings.EqualFold(rr.Header().Name, at) || len(answers) == maxAnswers {
 			continue
 		}

@@ -21,7 +21,16 @@ func questionAs(m *dns.Msg) *question {
 // library must take it for the same.
 func samePlainly(t *testing.T, q *question, packet []byte) bool {
 	t.Helper()
-	plain, thorough := &reply{transport: OverUDP}, &reply{transport: OverUDP}
+	same := samePlainlyOver(t, OverUDP, q, packet)
+	if over := samePlainlyOver(t, OverTCP, q, packet); over != same {
+		t.Errorf("%x is a plain reply over UDP: %v, over TCP: %v", packet, same, over)
+	}
+	return same
+}
+
+func samePlainlyOver(t *testing.T, transport string, q *question, packet []byte) bool {
+	t.Helper()
+	plain, thorough := &reply{transport: transport}, &reply{transport: transport}
 	if !plain.plainly(q, packet) {
 		if !reflect.DeepEqual(plain, thorough) {
 			t.Errorf("%x is no plain reply, yet it left %+v", packet, plain)
@@ -87,6 +96,15 @@ func TestPlainRepliesAreWhatTheLibraryReads(t *testing.T) {
 				flipped[bit/8] ^= 1 << (bit % 8)
 				samePlainly(t, q, flipped)
 			}
+		}
+	}
+	for _, name := range []string{"büro.example.com.", `a\098c.example.com.`, "a@b.(example).com."} {
+		asked := new(dns.Msg).SetQuestion(name, dns.TypeA)
+		answer := new(dns.Msg).SetReply(asked)
+		zone{}.add(answer, name, "10.0.1.17", dns.TypeA)
+		answer.Compress = true
+		if !samePlainly(t, questionAs(asked), pack(answer)) {
+			t.Errorf("not a plain reply: %v", answer)
 		}
 	}
 	many := make([]string, maxAnswers+1)
