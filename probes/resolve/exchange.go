@@ -48,12 +48,11 @@ type question struct {
 	tcp    bool // don't try UDP
 	plain  bool // without EDNS0
 
-	id      uint16 // unpredictable
-	packed  []byte
-	section []byte    // of it, what is asked
-	sent    time.Time // when it was first sent, over UDP, beside the lookup's others
-	reply   *reply    // never nil once asked: together with an error it says how far it came
-	err     error
+	id     uint16 // unpredictable
+	packed []byte
+	sent   time.Time // when it was first sent, over UDP, beside the lookup's others
+	reply  *reply    // never nil once asked: together with an error it says how far it came
+	err    error
 }
 
 // A reply is what came back, and how.
@@ -105,7 +104,7 @@ func (r *reply) misunderstood() bool {
 func once(ctx context.Context, questions []*question) {
 	for _, q := range questions {
 		q.id, q.reply = dns.Id(), &reply{transport: OverUDP}
-		q.packed, q.section, q.err = q.message(!q.plain)
+		q.packed, q.err = q.message(!q.plain)
 	}
 	if slices.ContainsFunc(questions, (*question).needsUDP) {
 		overUDP(ctx, questions)
@@ -225,8 +224,8 @@ func (f flight) land(ctx context.Context) {
 // has it, and most callers do without. The id stays, so that a late reply still
 // is one.
 func (f flight) simplify() {
-	if packed, section, err := f.message(false); err == nil {
-		f.packed, f.section = packed, section
+	if packed, err := f.message(false); err == nil {
+		f.packed = packed
 	}
 }
 

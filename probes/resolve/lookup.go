@@ -99,7 +99,7 @@ func (l *lookup) failover(ctx context.Context, full string) found {
 	n := len(l.conf.servers)
 	for i := range n {
 		at, start := (l.first+i)%n, time.Now()
-		f = l.askUntil(ctx, start, start.Add(l.share(ctx, start, n-i)), l.conf.servers[at], full)
+		f = l.askWithin(ctx, start, l.share(ctx, start, n-i), l.conf.servers[at], full)
 		f.course.Tried = l.tried
 		if !failed(f.outcome) {
 			l.first = at
@@ -139,9 +139,9 @@ type family struct {
 	outcome probes.Outcome
 }
 
-// askUntil asks one server for both families at once, or for the only one.
-func (l *lookup) askUntil(ctx context.Context, start, by time.Time, server netip.AddrPort, full string) found {
-	ctx = probes.Until(ctx, by)
+// askWithin asks one server for both families at once, or for the only one.
+func (l *lookup) askWithin(ctx context.Context, start time.Time, share time.Duration, server netip.AddrPort, full string) found {
+	ctx = probes.Until(ctx, start.Add(share))
 	types := l.types()
 	questions := make([]*question, len(types))
 	for i, qtype := range types {

@@ -13,7 +13,7 @@ import (
 // questionAs is the question that m asks.
 func questionAs(m *dns.Msg) *question {
 	q := &question{id: m.Id, name: m.Question[0].Name, qtype: m.Question[0].Qtype}
-	q.packed, q.section, q.err = q.message(m.IsEdns0() != nil)
+	q.packed, q.err = q.message(m.IsEdns0() != nil)
 	return q
 }
 
