@@ -18,14 +18,17 @@ const (
 // and to close it takes a quarter of the CPU time of a cheap probe at the edge.
 // The zero Pool is empty. S is a [Socket], or something around one.
 type Pool[S reusable] struct {
-	mu    sync.Mutex
-	spare []spare[S] // the one that was used last is at the end
+	mu      sync.Mutex
+	spare   []spare[S] // the one that was used last is at the end
+	parting []spare[S] // their connections are finished on our side; the first has waited longest
 }
 
 type reusable interface {
 	io.Closer
-	hangUp() bool
 	from() netip.Addr
+	hangUp() bool
+	finish() bool
+	finished() bool
 }
 
 type spare[S reusable] struct {
@@ -44,6 +47,7 @@ func family(addr netip.Addr) (ipv4, ok bool) {
 // Take returns the socket that was used last of those which can connect to an
 // address of the network, and where that leads.
 func (p *Pool[S]) Take(network Network, addr netip.AddrPort) (socket S, to netip.AddrPort, ok bool) {
+	p.collect()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.spare) == 0 { // whoever dials then asks where that leads
@@ -65,30 +69,59 @@ func (p *Pool[S]) Take(network Network, addr netip.AddrPort) (socket S, to netip
 
 // Put hangs up a socket and keeps it, or closes it where that cannot be. With each
 // that it keeps, a few go that were not needed for long.
-func (p *Pool[S]) Put(socket S) {
+func (p *Pool[S]) Put(socket S) { p.keep(&p.spare, socket, socket.hangUp()) }
+
+// Part finishes the connection of a socket, which comes back, as with Put, once the
+// peer has finished it, too.
+func (p *Pool[S]) Part(socket S) { p.keep(&p.parting, socket, socket.finish()) }
+
+// collect takes back a socket whose connection has ended.
+func (p *Pool[S]) collect() {
+	if s, ok := p.parted(); ok {
+		p.Put(s.socket)
+	}
+}
+
+// parted takes the socket that has waited longest from among those that part, if
+// its connection has ended. A peer that does not end one delays those after it,
+// until that socket has been there for too long.
+func (p *Pool[S]) parted() (s spare[S], ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.parting) == 0 || !p.parting[0].socket.finished() {
+		return s, false
+	}
+	s = p.parting[0]
+	p.parting = slices.Delete(p.parting, 0, 1)
+	return s, true
+}
+
+// keep adds a socket to others, and closes those for which there is no use.
+func (p *Pool[S]) keep(others *[]spare[S], socket S, usable bool) {
 	ipv4, ok := family(socket.from())
-	if !ok || !socket.hangUp() {
+	if !ok || !usable {
 		socket.Close()
 		return
 	}
-	for _, s := range p.keep(spare[S]{socket, ipv4, time.Now()}) {
+	for _, s := range p.add(others, spare[S]{socket, ipv4, time.Now()}) {
 		s.socket.Close()
 	}
 }
 
-// keep adds a socket, and returns those that it takes out.
-func (p *Pool[S]) keep(s spare[S]) (shed []spare[S]) {
+// add adds a socket, and returns those that it takes out.
+func (p *Pool[S]) add(others *[]spare[S], s spare[S]) (shed []spare[S]) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.spare = append(p.spare, s)
+	kept := append(*others, s)
 	n := 0
-	for n < maxShed && (s.since.Sub(p.spare[n].since) > spareLife || len(p.spare)-n > maxSpare) {
+	for n < maxShed && (s.since.Sub(kept[n].since) > spareLife || len(kept)-n > maxSpare) {
 		n++
 	}
 	if n > 0 {
-		shed = slices.Clone(p.spare[:n])
-		p.spare = slices.Delete(p.spare, 0, n)
+		shed = slices.Clone(kept[:n])
+		kept = slices.Delete(kept, 0, n)
 	}
+	*others = kept
 	return shed
 }
 

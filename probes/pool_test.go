@@ -18,6 +18,10 @@ func (t *toy) Close() error { t.closed = true; return nil }
 
 func (*toy) hangUp() bool { return true }
 
+func (*toy) finish() bool { return true }
+
+func (*toy) finished() bool { return true }
+
 func (t *toy) from() netip.Addr { return t.Addr() }
 
 func from(addr netip.AddrPort) *toy { return &toy{AddrPort: addr} }

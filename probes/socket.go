@@ -17,17 +17,34 @@ import (
 // One goroutine reads from it and one writes to it; deadlines may be set from others.
 type Socket struct {
 	net.Conn
-	local  netip.AddrPort // ours, of the latest connection
-	handle handle         // none where the network makes connections in its own way
+	local, remote netip.AddrPort // of the latest connection
+	handle        handle         // none where the network makes connections in its own way
 }
 
 // NewSocket returns a connection of the network as a socket.
 func NewSocket(network Network, conn net.Conn) *Socket {
-	s := &Socket{Conn: conn, local: AddrPortOf(conn.LocalAddr())}
+	s := &Socket{Conn: conn, local: AddrPortOf(conn.LocalAddr()), remote: AddrPortOf(conn.RemoteAddr())}
 	if translator(network) != nil {
 		s.handle.open(conn)
 	}
 	return s
+}
+
+// LocalAddr implements [net.Conn].
+func (s *Socket) LocalAddr() net.Addr { return latest(s.Conn.LocalAddr(), s.local) }
+
+// RemoteAddr implements [net.Conn].
+func (s *Socket) RemoteAddr() net.Addr { return latest(s.Conn.RemoteAddr(), s.remote) }
+
+// latest is an address of a socket whose first connection had another.
+func latest(first net.Addr, now netip.AddrPort) net.Addr {
+	switch first.(type) {
+	case *net.TCPAddr:
+		return net.TCPAddrFromAddrPort(now)
+	case *net.UDPAddr:
+		return net.UDPAddrFromAddrPort(now)
+	}
+	return first
 }
 
 // Close closes the socket; a TCP connection is reset.
@@ -93,7 +110,7 @@ func (s *Socket) Redial(addr netip.AddrPort) (local netip.AddrPort, err error) {
 	if err == nil && local.Port() == s.local.Port() {
 		err = errFormerPort
 	}
-	s.local = local
+	s.local, s.remote = local, addr
 	return local, err
 }
 
@@ -102,6 +119,12 @@ func (s *Socket) Redial(addr netip.AddrPort) (local netip.AddrPort, err error) {
 // by that. What comes for the socket later comes to a port that is closed, as if
 // the socket were.
 func (s *Socket) hangUp() bool { return s.handle.ok() && s.handle.hangUp() }
+
+// finish ends a TCP connection on our side, and reports whether that could be done.
+func (s *Socket) finish() bool { return s.handle.ok() && s.handle.finish() }
+
+// finished reports whether the connection has ended on both sides.
+func (s *Socket) finished() bool { return s.handle.ok() && s.handle.finished() }
 
 // from is the socket's own address.
 func (s *Socket) from() netip.Addr { return s.local.Addr() }
@@ -124,7 +147,7 @@ func AddrPortOf(addr net.Addr) netip.AddrPort {
 }
 
 // ErrorAt makes an error of a socket name the address that it is about, and no
-// other: one that was connected again names those of its first connection.
+// other.
 func ErrorAt(addr net.Addr, err error) error {
 	if op, ok := errors.AsType[*net.OpError](err); ok {
 		op.Source, op.Addr = nil, addr

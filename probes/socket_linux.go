@@ -22,6 +22,7 @@ type handle struct {
 	datagrams bool
 	in, out   transfer
 	dialing   dialing
+	served    bool // the connection carried something
 	free      bool // of its last connection, and of what came by it
 
 	// The calls are made once: what is made for each of them is garbage.
@@ -104,6 +105,44 @@ func (t *transfer) over(fd, call uintptr, name string) bool {
 	}
 }
 
+// finish is [Socket.finish].
+func (h *handle) finish() (ok bool) {
+	h.served = true
+	err := h.raw.Control(func(fd uintptr) {
+		_, _, errno := unix.RawSyscall(unix.SYS_SHUTDOWN, fd, unix.SHUT_WR, 0)
+		ok = errno == 0 || errno == unix.ENOTCONN // over already
+	})
+	return err == nil && ok
+}
+
+// finished is [Socket.finished].
+func (h *handle) finished() (ok bool) {
+	const closed = 7 // TCP_CLOSE
+	h.raw.Control(func(fd uintptr) {
+		var i unix.TCPInfo
+		ok = tcpInfo(fd, &i) && i.State == closed
+	})
+	return ok
+}
+
+// TCPInfo asks the kernel what it knows of a TCP connection (TCP_INFO, tcp(7)).
+func TCPInfo(conn net.Conn, i *unix.TCPInfo) (ok bool) {
+	if c, has := conn.(syscall.Conn); has {
+		if raw, err := c.SyscallConn(); err == nil {
+			raw.Control(func(fd uintptr) { ok = tcpInfo(fd, i) })
+		}
+	}
+	return ok
+}
+
+// tcpInfo asks by hand: [unix.GetsockoptTCPInfo] tells the runtime.
+func tcpInfo(fd uintptr, i *unix.TCPInfo) (ok bool) {
+	size := uint32(unsafe.Sizeof(*i))
+	_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, fd, unix.IPPROTO_TCP, unix.TCP_INFO,
+		uintptr(unsafe.Pointer(i)), uintptr(unsafe.Pointer(&size)), 0)
+	return errno == 0
+}
+
 // hangUp is [Socket.hangUp].
 func (h *handle) hangUp() bool {
 	h.free = false
@@ -121,8 +160,16 @@ func (h *handle) disconnect(fd uintptr) {
 	case h.datagrams:
 		h.free = empty(fd)
 	default:
-		h.free = forgetful(fd)
+		h.free = forgetful(fd) && (!h.served || blank(fd))
+		h.served = false
 	}
+}
+
+// blank reports whether what was counted of the last connection is gone: Linux
+// before 5.6 kept the segments, for instance (tcp_disconnect).
+func blank(fd uintptr) bool {
+	var i unix.TCPInfo
+	return tcpInfo(fd, &i) && i.Segs_out == 0 && i.Total_retrans == 0 && i.Bytes_acked == 0 && i.Bytes_received == 0 && i.Rcv_ooopack == 0
 }
 
 // forgetful takes the error away that disconnecting leaves for those who wait on

@@ -11,9 +11,11 @@ import (
 // A handle makes no system calls here.
 type handle struct{}
 
-func (handle) open(net.Conn) {}
-func (handle) ok() bool      { return false }
-func (handle) hangUp() bool  { return false }
+func (handle) open(net.Conn)  {}
+func (handle) ok() bool       { return false }
+func (handle) hangUp() bool   { return false }
+func (handle) finish() bool   { return false }
+func (handle) finished() bool { return false }
 
 func (handle) receive(buf, control []byte) (n, said int, err error) {
 	return 0, 0, errors.ErrUnsupported

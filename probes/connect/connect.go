@@ -152,7 +152,7 @@ func (p *probe) Probe(ctx context.Context, seen probes.Evidence, line *probes.Li
 	ctx = probes.Within(ctx, p.timeout)
 	var o probes.Observation
 	if line.More {
-		line.Conn, o = Dial(ctx, p.network, line.Lane)
+		line.Conn, o = p.open(ctx, line.Lane)
 	} else {
 		o = p.call(ctx, line.Lane)
 	}

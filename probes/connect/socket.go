@@ -27,6 +27,16 @@ func (m *machine) call(ctx context.Context, lane probes.Lane) probes.Observation
 	return o
 }
 
+// open connects to an address, for the steps to come. The connection is nil unless
+// the outcome is OK.
+func (m *machine) open(ctx context.Context, lane probes.Lane) (net.Conn, probes.Observation) {
+	s, o := m.dial(ctx, lane)
+	if s == nil {
+		return nil, o
+	}
+	return probes.Lend(&m.sockets, s), o
+}
+
 // dial connects from a new port. That an address does not accept is for a fresh
 // socket to say; silence is silence.
 func (m *machine) dial(ctx context.Context, lane probes.Lane) (*probes.Socket, probes.Observation) {

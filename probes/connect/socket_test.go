@@ -116,6 +116,57 @@ func TestEachConnectionHasItsOwnPort(t *testing.T) {
 	}
 }
 
+// Each connection that a round carries on comes from a port of its own and is
+// finished; one socket makes them all, and those on which nothing is said.
+func TestCarriedConnections(t *testing.T) {
+	const n = 8
+	ends := make(chan error, n)
+	ports := make(chan uint16, n)
+	real, _ := acceptingAt(t, "127.0.0.1:0", func(conn *net.TCPConn) {
+		ports <- probes.AddrPortOf(conn.RemoteAddr()).Port()
+		_, err := io.Copy(io.Discard, conn)
+		conn.Close()
+		ends <- err
+	})
+	m := &machine{network: probes.Host().Network, speaks: speaks}
+	p := &probe{m, time.Second}
+	seen := map[uint16]bool{}
+	for i := range n {
+		line := &probes.Line{Lane: laneTo(real), More: true}
+		o := p.Probe(t.Context(), probes.Evidence{}, line)[0]
+		if o.Outcome != probes.OK {
+			t.Fatalf("%s (%v)", o.Outcome, o.Err)
+		}
+		port, want := <-ports, error(nil)
+		seen[port] = true
+		if d := Of(o); !d.Kernel || d.Local.Port() != port || d.Local != probes.AddrPortOf(line.Conn.LocalAddr()) {
+			t.Errorf("%+v, the connection is from %v; the server saw port %d", d, line.Conn.LocalAddr(), port)
+		}
+		if i%2 == 0 {
+			line.Conn.Write([]byte("hello"))
+		} else {
+			want = syscall.ECONNRESET
+		}
+		line.Close()
+		if err := <-ends; !errors.Is(err, want) {
+			t.Errorf("ended by %v, want %v", err, want)
+		}
+		for deadline := time.Now().Add(10 * time.Second); m.sockets.Len() == 0; time.Sleep(time.Millisecond) {
+			if s, _, ok := m.sockets.Take(m.network, line.Addr); ok {
+				m.sockets.Put(s)
+			} else if time.Now().After(deadline) {
+				t.Fatal("the socket did not come back")
+			}
+		}
+		if m.sockets.Len() != 1 {
+			t.Errorf("%d sockets are kept, want 1", m.sockets.Len())
+		}
+	}
+	if len(seen) < n-1 { // of some 28,000, by chance
+		t.Errorf("%d connections came from %d ports", n, len(seen))
+	}
+}
+
 // A walk that is given up while its socket connects ends then, and the socket is
 // not used again.
 func TestGivenUpWhileConnectingAgain(t *testing.T) {

@@ -9,7 +9,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/asn1"
 	"errors"
 	"fmt"
 	"math/big"
@@ -50,6 +49,7 @@ type shared struct {
 	pairs  identify.Cache[*tls.Certificate]
 	roots  identify.Cache[*x509.CertPool]
 	chains chainCache
+	names  nameCache
 	system sync.Once
 }
 
@@ -242,7 +242,7 @@ func (a *attempt) present(asked *tls.CertificateRequestInfo) (*tls.Certificate, 
 	d := a.detail
 	d.Asked = true
 	for _, raw := range asked.AcceptableCAs[:min(len(asked.AcceptableCAs), maxCAs)] {
-		d.AcceptableCAs = append(d.AcceptableCAs, distinguishedName(raw))
+		d.AcceptableCAs = append(d.AcceptableCAs, a.client.names.of(raw))
 	}
 	if a.own == nil || a.judged == nil || a.judged.outcome != probes.OK {
 		return &tls.Certificate{}, nil
@@ -256,14 +256,6 @@ func (a *attempt) present(asked *tls.CertificateRequestInfo) (*tls.Certificate, 
 	d.unsigned = anyCA.SupportsCertificate(a.own) != nil
 	d.Sent = true
 	return a.own, nil
-}
-
-func distinguishedName(der []byte) string {
-	var rdns pkix.RDNSequence
-	if rest, err := asn1.Unmarshal(der, &rdns); err != nil || len(rest) > 0 {
-		return "(unreadable)"
-	}
-	return probes.Scrub(rdns.String(), 256)
 }
 
 // conclude notes what was seen and names the outcome. A bad verdict on the

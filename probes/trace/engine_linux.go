@@ -273,14 +273,12 @@ func (e *engine) hops(proto protocol) []Hop {
 		if end := e.reach[udp].end; proto == udp && end > 0 && p.ttl > end {
 			continue
 		}
-		i := slices.IndexFunc(hops, func(h Hop) bool { return h.TTL == p.ttl })
-		if i < 0 {
-			hops = append(hops, Hop{TTL: p.ttl, Reply: p.reply})
-			i = len(hops) - 1
+		i, known := slices.BinarySearchFunc(hops, p.ttl, func(h Hop, ttl int) int { return h.TTL - ttl })
+		if !known {
+			hops = slices.Insert(hops, i, Hop{TTL: p.ttl, Reply: p.reply})
 		}
 		hops[i].add(p.reply)
 	}
-	slices.SortFunc(hops, func(a, b Hop) int { return a.TTL - b.TTL })
 	// One silent line after the last answer says enough.
 	last := -1
 	for i, h := range hops {

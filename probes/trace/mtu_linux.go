@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"vpcprobe/probes"
 )
 
 // ProbeMTU finds out in two round trips and a retransmission whether large
@@ -73,13 +75,14 @@ func (r *MTUResult) sweep(ctx context.Context, serverName string, sizes []int) {
 		go func() { done <- tryMSS(ctx, r.Target, serverName, mss) }()
 	}
 	for n := range sizes {
-		r.Tries = append(r.Tries, <-done)
+		try := <-done
+		i, _ := slices.BinarySearchFunc(r.Tries, try.MSS, func(t MTUTry, mss int) int { return mss - t.MSS }) // largest first
+		r.Tries = slices.Insert(r.Tries, i, try)
 		if n == len(sizes)/2 {
 			late := time.AfterFunc(verdictTime+time.Since(start), cancel)
 			defer late.Stop()
 		}
 	}
-	slices.SortFunc(r.Tries, func(a, b MTUTry) int { return b.MSS - a.MSS })
 }
 
 // deviceMTU asks the kernel for the MTU of the route to dst; nothing is sent.
@@ -220,19 +223,8 @@ func watch(conn net.Conn, first Segments, done <-chan error) (d Direction, missi
 // ReadSegments reads what the kernel knows about a TCP connection's segments;
 // false if it is none, or the system is not Linux.
 func ReadSegments(conn net.Conn) (Segments, bool) {
-	tcp, ok := conn.(*net.TCPConn)
-	if !ok {
-		return Segments{}, false
-	}
-	raw, err := tcp.SyscallConn()
-	if err != nil {
-		return Segments{}, false
-	}
-	var info *unix.TCPInfo
-	raw.Control(func(fd uintptr) {
-		info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
-	})
-	if info == nil || err != nil {
+	var info unix.TCPInfo
+	if !probes.TCPInfo(conn, &info) {
 		return Segments{}, false
 	}
 	return Segments{

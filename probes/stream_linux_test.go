@@ -1,0 +1,266 @@
+package probes
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// An echo answers each message; what it reads ends at the end that it was told.
+type echo struct {
+	*net.TCPListener
+	ends chan error // of what clients said
+	hold chan struct{}
+}
+
+// newEcho returns a server that closes its side of a connection when the client
+// has closed its own; or only when it is let go, if it holds.
+func newEcho(t *testing.T, holds bool) *echo {
+	t.Helper()
+	l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(netip.MustParseAddrPort("127.0.0.1:0")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &echo{l, make(chan error, 64), make(chan struct{})}
+	if !holds {
+		close(e.hold)
+	}
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				_, err := io.Copy(conn, conn)
+				e.ends <- err
+				<-e.hold
+			}()
+		}
+	}()
+	t.Cleanup(func() { l.Close() })
+	return e
+}
+
+func (e *echo) at() netip.AddrPort { return AddrPortOf(e.Addr()) }
+
+// call returns a stream to a server, on a socket of the pool if it has one.
+func call(t *testing.T, pool *Pool[*Socket], e *echo) *Stream {
+	t.Helper()
+	s, to, ok := pool.Take(direct, e.at())
+	if ok {
+		s.SetWriteDeadline(time.Time{})
+		if _, err := s.Redial(to); err != nil {
+			t.Fatal(err)
+		}
+	} else {
+		conn, err := net.Dial("tcp", e.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		s = NewSocket(direct, conn)
+	}
+	c := Lend(pool, s).(*Stream)
+	c.SetDeadline(time.Now().Add(10 * time.Second))
+	return c
+}
+
+// say has a word echoed.
+func say(t *testing.T, c net.Conn, word string) {
+	t.Helper()
+	if _, err := io.WriteString(c, word); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, len(word))
+	if _, err := io.ReadFull(c, buf); err != nil || string(buf) != word {
+		t.Fatalf("%q, %v; want %q", buf, err, word)
+	}
+}
+
+// back waits until the pool has a socket.
+func back(t *testing.T, pool *Pool[*Socket]) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); pool.Len() == 0; time.Sleep(time.Millisecond) {
+		if pool.collect(); time.Now().After(deadline) {
+			t.Fatal("the socket did not come back")
+		}
+	}
+}
+
+// A stream that said something is finished, and its socket serves again as if it
+// were new.
+func TestStreamsAreFinished(t *testing.T) {
+	var pool Pool[*Socket]
+	first, second := newEcho(t, false), newEcho(t, false)
+	old := call(t, &pool, first)
+	socket, from := old.Socket, old.LocalAddr().String()
+	fresh := counted(t, old)
+	say(t, old, "one")
+	if err := old.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-first.ends; err != nil {
+		t.Errorf("the first connection ended by %v, want its end", err)
+	}
+	back(t, &pool)
+	c := call(t, &pool, second)
+	if c.Socket != socket {
+		t.Fatal("another socket was used")
+	}
+	if got := c.RemoteAddr().String(); got != second.Addr().String() {
+		t.Errorf("the stream leads to %s, want %s", got, second.Addr())
+	}
+	if got := c.LocalAddr().String(); got == from {
+		t.Errorf("both streams come from %s", got)
+	}
+	if again := counted(t, c); again != fresh {
+		t.Errorf("the kernel has counted %+v before anything was said, on a fresh socket %+v", again, fresh)
+	}
+	say(t, c, "two")
+
+	// What the first stream is asked to do does not reach the second.
+	past := time.Unix(1, 0)
+	_, read := old.Read(make([]byte, 1))
+	_, write := old.Write([]byte("three"))
+	_, raw := old.SyscallConn()
+	for i, err := range []error{read, write, raw, old.SetDeadline(past), old.SetReadDeadline(past), old.SetWriteDeadline(past), old.Close()} {
+		if !errors.Is(err, net.ErrClosed) {
+			t.Errorf("%d: %v on a closed stream, want %v", i, err, net.ErrClosed)
+		}
+	}
+	say(t, c, "four")
+	c.Close()
+	if err := <-second.ends; err != nil {
+		t.Errorf("the second connection ended by %v, want its end", err)
+	}
+}
+
+// counted is what the kernel has counted of a connection.
+func counted(t *testing.T, c net.Conn) [5]uint64 {
+	t.Helper()
+	var i unix.TCPInfo
+	if !TCPInfo(c, &i) {
+		t.Fatal("the kernel does not say")
+	}
+	return [5]uint64{i.Bytes_acked, i.Bytes_received, uint64(i.Segs_out), uint64(i.Total_retrans), uint64(i.Snd_mss)}
+}
+
+// Deadlines of a connection end with it.
+func TestStreamsBeginWithoutDeadlines(t *testing.T) {
+	var pool Pool[*Socket]
+	e := newEcho(t, false)
+	c := call(t, &pool, e)
+	say(t, c, "one")
+	c.SetDeadline(time.Unix(1, 0))
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("%v, want the deadline", err)
+	}
+	c.Close()
+	back(t, &pool)
+	s, to, _ := pool.Take(direct, e.at())
+	s.SetWriteDeadline(time.Time{}) // as whoever connects does
+	if _, err := s.Redial(to); err != nil {
+		t.Fatal(err)
+	}
+	c = Lend(&pool, s).(*Stream)
+	defer c.Close()
+	say(t, c, "two")
+}
+
+// A stream on which nothing was said is reset, and its socket serves at once.
+func TestSilentStreamsAreReset(t *testing.T) {
+	var pool Pool[*Socket]
+	e := newEcho(t, false)
+	call(t, &pool, e).Close()
+	if err := <-e.ends; !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("ended by %v, want a reset", err)
+	}
+	if pool.Len() != 1 {
+		t.Errorf("%d sockets are kept, want 1", pool.Len())
+	}
+}
+
+// A socket that is being read from is closed, not kept: the reader must hear of it.
+func TestStreamsClosedWhileReading(t *testing.T) {
+	var pool Pool[*Socket]
+	e := newEcho(t, true)
+	c := call(t, &pool, e)
+	say(t, c, "one")
+	read := make(chan error)
+	go func() {
+		_, err := c.Read(make([]byte, 1))
+		read <- err
+	}()
+	for busy := false; !busy; time.Sleep(time.Millisecond) {
+		c.mu.Lock()
+		busy = c.busy > 0
+		c.mu.Unlock()
+	}
+	c.Close()
+	if err := <-read; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("%v, want %v", err, net.ErrClosed)
+	}
+	if <-e.ends; pool.Len() != 0 || len(pool.parting) != 0 {
+		t.Errorf("%d and %d sockets are kept, want none", pool.Len(), len(pool.parting))
+	}
+}
+
+// A socket whose peer does not end the connection waits, and goes after a while.
+func TestPeersThatDoNotPart(t *testing.T) {
+	var pool Pool[*Socket]
+	e := newEcho(t, true)
+	defer close(e.hold)
+	for range 2 {
+		c := call(t, &pool, e)
+		say(t, c, "one")
+		c.Close()
+		<-e.ends
+	}
+	if _, _, ok := pool.Take(direct, e.at()); ok || len(pool.parting) != 2 {
+		t.Errorf("a socket was given: %t; %d wait, want 2", ok, len(pool.parting))
+	}
+	pool.parting[0].since = time.Now().Add(-spareLife - time.Second)
+	stuck := pool.parting[0].socket
+	c := call(t, &pool, e)
+	say(t, c, "two")
+	c.Close()
+	if _, err := stuck.Conn.Write(nil); len(pool.parting) != 2 || !errors.Is(err, net.ErrClosed) {
+		t.Errorf("%d wait, want 2; the oldest: %v, want it closed", len(pool.parting), err)
+	}
+}
+
+// A connection that the peer has reset is over: its socket serves again at once.
+func TestStreamsThatThePeerReset(t *testing.T) {
+	var pool Pool[*Socket]
+	ours, theirs := pair(t)
+	c := Lend(&pool, NewSocket(direct, ours)).(*Stream)
+	c.SetDeadline(time.Now().Add(10 * time.Second))
+	if _, err := c.Write([]byte("one")); err != nil {
+		t.Fatal(err)
+	}
+	theirs.SetLinger(0)
+	theirs.Close()
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("%v, want a reset", err)
+	}
+	c.Close()
+	back(t, &pool)
+	say(t, call(t, &pool, newEcho(t, false)), "two")
+}
+
+// What is not a socket of this machine is left as it is.
+func TestOtherConnectionsAreNotLent(t *testing.T) {
+	ours, _ := net.Pipe()
+	defer ours.Close()
+	if got := Lend(new(Pool[*Socket]), NewSocket(direct, ours)); got != ours {
+		t.Errorf("%T, want the connection itself", got)
+	}
+}
