@@ -100,7 +100,8 @@ func (c *Client) build(ctx context.Context, lane probes.Lane, r Request, a *Answ
 }
 
 // sign adds the signature's headers. It signs request.Host, and it may sort
-// the query: what is signed is what must be sent.
+// the query: what is signed is what must be sent. A signer that is kept would go on
+// with a secret that has been corrected, as it tells them apart by access keys.
 func (k *call) sign(ctx context.Context, request *http.Request, options ...func(*v4.SignerOptions)) error {
 	sum := sha256.Sum256([]byte(k.body))
 	return v4.NewSigner().SignHTTP(ctx, k.credentials, request, hex.EncodeToString(sum[:]), service, k.region, k.signedAt, options...)
