@@ -62,6 +62,7 @@ type Agent struct {
 	alarm   func() Alarm
 	epoch   time.Time // when the agent was made, wall clock and monotonic
 	pulse   pulse
+	rests   rests
 
 	handed chan *walk    // to goroutines that wait for one; closed when no more come
 	nudged chan struct{} // the schedule has changed
@@ -116,6 +117,8 @@ func New(targets []*probes.Target, kinds []probes.Kind, sys probes.System, o Opt
 		a.gate.cpu = func() time.Duration { return 0 }
 	}
 	a.pulse.now = a.now
+	a.rests.nudge = a.nudge
+	sys.Rest = a.rest
 	a.own = ownRules(a.judge)
 	a.lanes = slices.IndexFunc(kinds, func(k probes.Kind) bool { return k.Lanes != nil })
 	if len(kinds) > maxKinds {

@@ -104,7 +104,8 @@ func (a *Agent) Run(ctx context.Context, sinks ...Sink) {
 	alarm := a.newAlarm()
 	defer alarm.Close()
 	for ctx.Err() == nil {
-		alarm.Set(a.dispatch(ctx))
+		wait := a.dispatch(ctx)
+		alarm.Set(a.rests.end(a.now(), wait))
 		select {
 		case <-ctx.Done():
 		case <-alarm.Rings():
@@ -112,6 +113,7 @@ func (a *Agent) Run(ctx context.Context, sinks ...Sink) {
 		case <-a.pings:
 		}
 	}
+	a.rests.stop()
 	a.stop()
 }
 

@@ -81,6 +81,11 @@ type System struct {
 	Network    Network
 	ResolvConf string // the resolver's configuration, usually /etc/resolv.conf
 	Hosts      string // the table of names that precedes the DNS, usually /etc/hosts
+
+	// Rest waits until some moment of the [Grid] after until, or until the program
+	// ends, and does so more cheaply than by a timer. False means that it did not
+	// wait. The agent sets it.
+	Rest func(until time.Time) bool
 }
 
 // Host is the machine as it is, without a lab around it. Its connections do

@@ -72,6 +72,24 @@ func (s *Socket) Receive(buf, control []byte) (n, said int, err error) {
 	return n, said, nil
 }
 
+// Own reports whether the socket is one of this machine, which can be asked for
+// its state.
+func (s *Socket) Own() bool { return s.handle.ok() }
+
+// Ended says at once how the peer has ended the connection of a socket of this
+// machine's own: by [io.EOF], or by an error. It is nil if the peer has not, or said
+// something before, which is read.
+func (s *Socket) Ended() error {
+	n, some, err := s.handle.poll(make([]byte, 1))
+	switch {
+	case err != nil:
+		return s.failed("read", err)
+	case some && n == 0:
+		return io.EOF
+	}
+	return nil
+}
+
 // Write writes to the socket: all of it, or one datagram.
 func (s *Socket) Write(p []byte) (n int, err error) {
 	if !s.handle.ok() {

@@ -24,10 +24,11 @@ type handle struct {
 	dialing   dialing
 	served    bool // the connection carried something
 	free      bool // of its last connection, and of what came by it
+	some      bool // something has come
 
 	// The calls are made once: what is made for each of them is garbage.
 	read, write, dial func(fd uintptr) (done bool)
-	release           func(fd uintptr)
+	look, release     func(fd uintptr)
 }
 
 // open takes a connection of the machine's own. One of another type may do more
@@ -41,6 +42,7 @@ func (h *handle) open(conn net.Conn) {
 		h.raw, _ = c.SyscallConn()
 	}
 	h.read, h.write, h.dial, h.release = h.in.receive, h.out.send, h.dialing.proceed, h.disconnect
+	h.look = func(fd uintptr) { h.some = h.in.receive(fd) }
 }
 
 func (h *handle) ok() bool { return h.raw != nil }
@@ -56,6 +58,14 @@ type transfer struct {
 func (h *handle) receive(buf, control []byte) (n, said int, err error) {
 	h.in.put(buf, control)
 	return h.in.done(h.raw.Read(h.read))
+}
+
+// poll is receive without waiting; some is false if there is nothing.
+func (h *handle) poll(buf []byte) (n int, some bool, err error) {
+	h.some = false
+	h.in.put(buf, nil)
+	n, _, err = h.in.done(h.raw.Control(h.look))
+	return n, h.some, err
 }
 
 func (h *handle) send(p []byte) (n int, err error) {

@@ -20,7 +20,8 @@ func (handle) finished() bool { return false }
 func (handle) receive(buf, control []byte) (n, said int, err error) {
 	return 0, 0, errors.ErrUnsupported
 }
-func (handle) send([]byte) (int, error) { return 0, errors.ErrUnsupported }
+func (handle) poll([]byte) (n int, some bool, err error) { return 0, false, errors.ErrUnsupported }
+func (handle) send([]byte) (int, error)                  { return 0, errors.ErrUnsupported }
 func (handle) redial(netip.AddrPort) (netip.AddrPort, error) {
 	return netip.AddrPort{}, errors.ErrUnsupported
 }

@@ -36,7 +36,7 @@ var Kind = probes.Kind{
 	Metrics:  []*probes.Metric{up, connectTime, probes.Delay},
 	Rules:    Rules,
 	New: func(sys probes.System) probes.Constructor {
-		m := &machine{network: sys.Network, speaks: speaks}
+		m := &machine{network: sys.Network, speaks: speaks, rest: sys.Rest}
 		return func(t *probes.Target) (probes.Probe, error) { return &probe{m, t.StepTimeout()}, nil }
 	},
 }
@@ -143,7 +143,8 @@ type probe struct {
 // A machine is where connections start from.
 type machine struct {
 	network probes.Network
-	speaks  func(ipv4 bool) bool // whether it has an address of the family
+	speaks  func(ipv4 bool) bool       // whether it has an address of the family
+	rest    func(until time.Time) bool // [probes.System.Rest]; nil if there is none
 	sockets probes.Pool[*probes.Socket]
 }
 
@@ -176,11 +177,6 @@ func read(seen probes.Evidence, lane probes.Lane, o *probes.Observation) {
 	}
 }
 
-// patience is when to stop waiting for what the peer may do next.
-func patience(rtt time.Duration) time.Time {
-	return probes.AfterGrid(time.Now().Add(max(2*rtt, minPatience)))
-}
-
 // Listen waits until a moment, or the end of ctx, for the peer to say something
 // or to hang up, and returns how that ended. What is here already when the time
 // is up counts, too: this process may have been held up.
@@ -204,12 +200,8 @@ func Listen(ctx context.Context, conn net.Conn, until time.Time) error {
 // linger waits a moment for what an accepting peer does next. Some, or devices
 // before them, accept only to reset or to hang up: such a port is not open.
 // Since nothing follows on this connection, what the peer says first is read.
-func linger(ctx context.Context, conn net.Conn, addr netip.AddrPort, rtt time.Duration) (probes.Outcome, error) {
-	until := patience(rtt)
-	if deadline, ok := ctx.Deadline(); ok && deadline.Before(until) {
-		until = deadline
-	}
-	err := Listen(ctx, conn, until)
+func (m *machine) linger(ctx context.Context, s *probes.Socket, addr netip.AddrPort, rtt time.Duration) (probes.Outcome, error) {
+	err := m.outlast(ctx, s, max(2*rtt, minPatience))
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
 		return probes.Aborted, ctx.Err()
@@ -219,4 +211,20 @@ func linger(ctx context.Context, conn net.Conn, addr netip.AddrPort, rtt time.Du
 		return probes.Closed, fmt.Errorf("accepted, then closed: %w", err)
 	}
 	return probes.Classify(err), fmt.Errorf("accepted, then: %w", probes.ErrorAt(net.TCPAddrFromAddrPort(addr), err))
+}
+
+// outlast waits for some time, or for longer, and returns how the connection
+// ended meanwhile.
+func (m *machine) outlast(ctx context.Context, s *probes.Socket, patience time.Duration) error {
+	now := time.Now()
+	until := now.Add(patience)
+	deadline, bounded := ctx.Deadline()
+	inTime := !bounded || until.Add(probes.Grid).Before(deadline)
+	if m.rest != nil && s.Own() && inTime && probes.Briefly(now, until) == until && m.rest(until) {
+		return s.Ended()
+	}
+	if until = probes.AfterGrid(until); bounded && deadline.Before(until) {
+		until = deadline
+	}
+	return Listen(ctx, s, until)
 }

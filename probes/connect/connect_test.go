@@ -282,7 +282,7 @@ func TestListenWithoutTime(t *testing.T) {
 	}
 	peer.(*net.TCPConn).SetLinger(0)
 	peer.Close() // on loopback, the reset arrives before this returns
-	if got, err := linger(probes.Within(t.Context(), 0), conn, probes.AddrPortOf(conn.RemoteAddr()), time.Millisecond); got != probes.Reset {
+	if got, err := new(machine).linger(probes.Within(t.Context(), 0), probes.NewSocket(probes.Host().Network, conn), probes.AddrPortOf(conn.RemoteAddr()), time.Millisecond); got != probes.Reset {
 		t.Errorf("%s (%v), want reset", got, err)
 	}
 }

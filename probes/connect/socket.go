@@ -18,7 +18,7 @@ func (m *machine) call(ctx context.Context, lane probes.Lane) probes.Observation
 		return o
 	}
 	probes.InStep()
-	o.Outcome, o.Err = linger(ctx, s, lane.Addr, Of(o).RTT)
+	o.Outcome, o.Err = m.linger(ctx, s, lane.Addr, Of(o).RTT)
 	if o.Outcome == probes.OK && ctx.Err() == nil {
 		m.sockets.Put(s)
 	} else {

@@ -50,6 +50,10 @@ func TestSocketsThatServeAgain(t *testing.T) {
 			t.Parallel()
 			real, _ := tt.peer(t)
 			m := direct(t)
+			m.rest = func(until time.Time) bool { // the other waits by a deadline
+				time.Sleep(time.Until(until))
+				return true
+			}
 			ctx := probes.Within(t.Context(), 400*time.Millisecond)
 			again, fresh := m.call(ctx, laneTo(real)), (&machine{network: m.network}).call(probes.Within(t.Context(), 400*time.Millisecond), laneTo(real))
 			if again.Outcome != tt.want || fresh.Outcome != tt.want {
