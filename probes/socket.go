@@ -64,7 +64,7 @@ func (s *Socket) Receive(buf, control []byte) (n, said int, err error) {
 		return n, 0, err
 	}
 	if n, said, err = s.handle.receive(buf, control); err != nil {
-		return 0, 0, s.failed("read", err)
+		return 0, 0, failed(s, "read", err)
 	}
 	if _, stream := s.Conn.(*net.TCPConn); stream && n == 0 && len(buf) > 0 {
 		return 0, 0, io.EOF
@@ -83,7 +83,7 @@ func (s *Socket) Ended() error {
 	n, some, err := s.handle.poll(make([]byte, 1))
 	switch {
 	case err != nil:
-		return s.failed("read", err)
+		return failed(s, "read", err)
 	case some && n == 0:
 		return io.EOF
 	}
@@ -99,7 +99,7 @@ func (s *Socket) Write(p []byte) (n int, err error) {
 		sent, err := s.handle.send(p[n:])
 		n += sent
 		if err != nil {
-			return n, s.failed("write", err)
+			return n, failed(s, "write", err)
 		}
 		if n == len(p) {
 			return n, nil
@@ -107,13 +107,13 @@ func (s *Socket) Write(p []byte) (n int, err error) {
 	}
 }
 
-// failed is the error of an operation as a [net.Conn] has it.
-func (s *Socket) failed(op string, err error) error {
+// failed is the error of an operation on a connection.
+func failed(conn net.Conn, op string, err error) error {
 	if e, ok := err.(*net.OpError); ok { // of the wait for it
 		e.Op = op
 		return e
 	}
-	return &net.OpError{Op: op, Net: s.LocalAddr().Network(), Source: s.LocalAddr(), Addr: s.RemoteAddr(), Err: err}
+	return &net.OpError{Op: op, Net: conn.LocalAddr().Network(), Source: conn.LocalAddr(), Addr: conn.RemoteAddr(), Err: err}
 }
 
 // errFormerPort says that the kernel did not choose another port.

@@ -2,6 +2,7 @@ package probes
 
 import (
 	"net"
+	"net/netip"
 	"sync"
 	"syscall"
 	"time"
@@ -11,12 +12,13 @@ import (
 // that goes back to its pool when the connection is over. It is used and closed as
 // any [net.Conn] is; what comes after closing does not reach the socket.
 type Stream struct {
-	*Socket
-	pool *Pool[*Socket]
+	socket        *Socket
+	pool          *Pool[*Socket]
+	local, remote netip.AddrPort
 
 	mu     sync.Mutex
-	busy   int // reads and writes that are under way
-	said   bool
+	busy   int  // reads and writes that are under way
+	said   bool // something, by us
 	closed bool
 }
 
@@ -24,21 +26,47 @@ type Stream struct {
 // gives the socket back. A connection that is not the machine's own is returned as
 // it is.
 func Lend(pool *Pool[*Socket], s *Socket) net.Conn {
-	if !s.handle.ok() {
+	if !s.Own() {
 		return s.Conn
 	}
 	s.SetReadDeadline(time.Time{}) // of its last connection
-	return &Stream{Socket: s, pool: pool}
+	return &Stream{socket: s, pool: pool, local: s.local, remote: s.remote}
+}
+
+// LocalAddr implements [net.Conn].
+func (s *Stream) LocalAddr() net.Addr { return net.TCPAddrFromAddrPort(s.local) }
+
+// RemoteAddr implements [net.Conn].
+func (s *Stream) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(s.remote) }
+
+// Read implements [net.Conn].
+func (s *Stream) Read(p []byte) (n int, err error) {
+	if !s.enter(false) {
+		return 0, failed(s, "read", net.ErrClosed)
+	}
+	defer s.leave()
+	return s.socket.Read(p)
+}
+
+// Write implements [net.Conn].
+func (s *Stream) Write(p []byte) (n int, err error) {
+	if !s.enter(true) {
+		return 0, failed(s, "write", net.ErrClosed)
+	}
+	defer s.leave()
+	return s.socket.Write(p)
 }
 
 // enter begins a read or a write; false if the connection is closed.
-func (s *Stream) enter() bool {
+func (s *Stream) enter(says bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.closed {
-		s.busy++
+	if s.closed {
+		return false
 	}
-	return !s.closed
+	s.busy++
+	s.said = s.said || says
+	return true
 }
 
 func (s *Stream) leave() {
@@ -47,39 +75,20 @@ func (s *Stream) leave() {
 	s.busy--
 }
 
-// Read implements [net.Conn].
-func (s *Stream) Read(p []byte) (n int, err error) {
-	if !s.enter() {
-		return 0, s.failed("read", net.ErrClosed)
-	}
-	defer s.leave()
-	return s.Socket.Read(p)
-}
-
-// Write implements [net.Conn].
-func (s *Stream) Write(p []byte) (n int, err error) {
-	if !s.enter() {
-		return 0, s.failed("write", net.ErrClosed)
-	}
-	defer s.leave()
-	s.said = true
-	return s.Socket.Write(p)
-}
-
 // SetDeadline implements [net.Conn].
-func (s *Stream) SetDeadline(t time.Time) error { return s.set(s.Socket.SetDeadline, t) }
+func (s *Stream) SetDeadline(t time.Time) error { return s.set(s.socket.SetDeadline, t) }
 
 // SetReadDeadline implements [net.Conn].
-func (s *Stream) SetReadDeadline(t time.Time) error { return s.set(s.Socket.SetReadDeadline, t) }
+func (s *Stream) SetReadDeadline(t time.Time) error { return s.set(s.socket.SetReadDeadline, t) }
 
 // SetWriteDeadline implements [net.Conn].
-func (s *Stream) SetWriteDeadline(t time.Time) error { return s.set(s.Socket.SetWriteDeadline, t) }
+func (s *Stream) SetWriteDeadline(t time.Time) error { return s.set(s.socket.SetWriteDeadline, t) }
 
 func (s *Stream) set(deadline func(time.Time) error, t time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return s.failed("set", net.ErrClosed)
+		return failed(s, "set", net.ErrClosed)
 	}
 	return deadline(t)
 }
@@ -90,9 +99,9 @@ func (s *Stream) SyscallConn() (syscall.RawConn, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return nil, s.failed("raw-control", net.ErrClosed)
+		return nil, failed(s, "raw-control", net.ErrClosed)
 	}
-	return s.Conn.(syscall.Conn).SyscallConn()
+	return s.socket.Conn.(syscall.Conn).SyscallConn()
 }
 
 // Close ends the connection; one on which we said nothing is reset. The socket
@@ -105,13 +114,13 @@ func (s *Stream) Close() error {
 	s.mu.Unlock()
 	switch {
 	case closed:
-		return s.failed("close", net.ErrClosed)
+		return failed(s, "close", net.ErrClosed)
 	case busy:
-		return s.Conn.Close()
+		return s.socket.Conn.Close()
 	case said:
-		s.pool.Part(s.Socket)
+		s.pool.Part(s.socket)
 	default:
-		s.pool.Put(s.Socket)
+		s.pool.Put(s.socket)
 	}
 	return nil
 }

@@ -101,7 +101,7 @@ func TestStreamsAreFinished(t *testing.T) {
 	var pool Pool[*Socket]
 	first, second := newEcho(t, false), newEcho(t, false)
 	old := call(t, &pool, first)
-	socket, from := old.Socket, old.LocalAddr().String()
+	socket, from := old.socket, old.LocalAddr().String()
 	fresh := counted(t, old)
 	say(t, old, "one")
 	if err := old.Close(); err != nil {
@@ -112,7 +112,7 @@ func TestStreamsAreFinished(t *testing.T) {
 	}
 	back(t, &pool)
 	c := call(t, &pool, second)
-	if c.Socket != socket {
+	if c.socket != socket {
 		t.Fatal("another socket was used")
 	}
 	if got := c.RemoteAddr().String(); got != second.Addr().String() {
@@ -135,6 +135,9 @@ func TestStreamsAreFinished(t *testing.T) {
 		if !errors.Is(err, net.ErrClosed) {
 			t.Errorf("%d: %v on a closed stream, want %v", i, err, net.ErrClosed)
 		}
+	}
+	if got := old.LocalAddr().String(); got != from {
+		t.Errorf("the first stream comes from %s by now, want %s", got, from)
 	}
 	say(t, c, "four")
 	c.Close()
