@@ -54,9 +54,10 @@ func (r *rests) until(at int64) <-chan struct{} {
 	return r.ends[i].over
 }
 
-// end ends the rests that are over, and returns when to look again: after wait, or
-// sooner if another ends then.
+// end ends the rests that are over, and returns when to look again: after wait,
+// which may be for ever, or sooner if another ends then.
 func (r *rests) end(now int64, wait time.Duration) time.Duration {
+	wait = min(wait, time.Hour)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n := 0

@@ -66,6 +66,39 @@ func TestRestsEndWithTheRun(t *testing.T) {
 	})
 }
 
+// Where nothing else is ever due, the scheduler looks again for who rests.
+func TestRestsWhereNothingElseIsDue(t *testing.T) {
+	nudged := false
+	r := rests{nudge: func() { nudged = true }}
+	const now = int64(1 << 60)
+	if wait := r.end(now+1, never-time.Duration(now)); wait <= 0 { // a moment after the schedule was asked
+		t.Errorf("it looks again after %v", wait)
+	}
+	if r.until(now + int64(grid)); !nudged {
+		t.Error("it does not look again")
+	}
+	if wait := r.end(now+1, never-time.Duration(now)); wait != grid-1 {
+		t.Errorf("it looks again after %v, want %v", wait, grid-1)
+	}
+}
+
+// A walk that rests ends with the run, before it is waited for.
+func TestStopWakesWhoRests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var a *Agent
+		rests := func(ctx context.Context, _ probes.Evidence, _ *probes.Line) []probes.Observation {
+			a.rest(time.Now().Add(time.Hour))
+			return []probes.Observation{{Outcome: probes.Aborted, Err: ctx.Err()}}
+		}
+		a = newAgent(t, []probes.Kind{kind("rests", probes.PerTarget, rests)}, target("orders"))
+		begin := time.Now()
+		run(t, a, time.Minute)
+		if took := time.Since(begin); took != time.Minute {
+			t.Errorf("the run ended after %v, want no farewell", took)
+		}
+	})
+}
+
 // Walks that rest are woken by the alarm that the next ones are begun by.
 func TestRestsShareTheAlarm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -12,6 +12,7 @@ const (
 	maxSpare  = 4096             // sockets that a pool keeps: as many as were ever useful, at 12,000 connects a second
 	spareLife = 10 * time.Second // how long it keeps one that is not needed
 	maxShed   = 4                // how many of those it closes at a time
+	partLife  = 2 * time.Second  // how long it waits for a peer to end a connection
 )
 
 // A Pool keeps sockets that were hung up, to be connected again. To make a socket
@@ -75,25 +76,36 @@ func (p *Pool[S]) Put(socket S) { p.keep(&p.spare, socket, socket.hangUp()) }
 // peer has finished it, too.
 func (p *Pool[S]) Part(socket S) { p.keep(&p.parting, socket, socket.finish()) }
 
-// collect takes back a socket whose connection has ended.
+// collect takes back sockets whose connections have ended, a few at a time, and
+// closes those whose peers take too long.
 func (p *Pool[S]) collect() {
-	if s, ok := p.parted(); ok {
-		p.Put(s.socket)
+	for range maxShed {
+		s, ended, ok := p.parted()
+		switch {
+		case !ok:
+			return
+		case ended:
+			p.Put(s)
+		default:
+			s.Close()
+		}
 	}
 }
 
-// parted takes the socket that has waited longest from among those that part, if
-// its connection has ended. A peer that does not end one delays those after it,
-// until that socket has been there for too long.
-func (p *Pool[S]) parted() (s spare[S], ok bool) {
+// parted takes out the socket that has waited longest, if its connection has ended
+// or has had its time.
+func (p *Pool[S]) parted() (socket S, ended, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.parting) == 0 || !p.parting[0].socket.finished() {
-		return s, false
+	if len(p.parting) == 0 {
+		return socket, false, false
 	}
-	s = p.parting[0]
+	s := p.parting[0]
+	if ended = s.socket.finished(); !ended && time.Since(s.since) < partLife {
+		return socket, false, false
+	}
 	p.parting = slices.Delete(p.parting, 0, 1)
-	return s, true
+	return s.socket, ended, true
 }
 
 // keep adds a socket to others, and closes those for which there is no use.

@@ -107,11 +107,11 @@ func (s *Socket) Write(p []byte) (n int, err error) {
 	}
 }
 
-// failed is the error of an operation on a connection.
+// failed is the error of an operation on a connection. That of a wait names the
+// addresses of the socket's first.
 func failed(conn net.Conn, op string, err error) error {
-	if e, ok := err.(*net.OpError); ok { // of the wait for it
-		e.Op = op
-		return e
+	if e, ok := err.(*net.OpError); ok {
+		err = e.Err
 	}
 	return &net.OpError{Op: op, Net: conn.LocalAddr().Network(), Source: conn.LocalAddr(), Addr: conn.RemoteAddr(), Err: err}
 }

@@ -22,7 +22,6 @@ type handle struct {
 	datagrams bool
 	in, out   transfer
 	dialing   dialing
-	served    bool // the connection carried something
 	free      bool // of its last connection, and of what came by it
 	some      bool // something has come
 
@@ -117,12 +116,24 @@ func (t *transfer) over(fd, call uintptr, name string) bool {
 
 // finish is [Socket.finish].
 func (h *handle) finish() (ok bool) {
-	h.served = true
-	err := h.raw.Control(func(fd uintptr) {
+	h.raw.Control(func(fd uintptr) {
+		if unread(fd) > maxUnread {
+			return
+		}
 		_, _, errno := unix.RawSyscall(unix.SYS_SHUTDOWN, fd, unix.SHUT_WR, 0)
 		ok = errno == 0 || errno == unix.ENOTCONN // over already
 	})
-	return err == nil && ok
+	return ok
+}
+
+// maxUnread is more than the end of TLS and tickets for further sessions take, in
+// bytes. A peer that has more to say than we want to hear must not wait for us.
+const maxUnread = 4096
+
+// unread is how many bytes wait in a socket (FIONREAD, tcp(7)).
+func unread(fd uintptr) (n int32) {
+	unix.RawSyscall(unix.SYS_IOCTL, fd, unix.TIOCINQ, uintptr(unsafe.Pointer(&n)))
+	return n
 }
 
 // finished is [Socket.finished].
@@ -170,16 +181,8 @@ func (h *handle) disconnect(fd uintptr) {
 	case h.datagrams:
 		h.free = empty(fd)
 	default:
-		h.free = forgetful(fd) && (!h.served || blank(fd))
-		h.served = false
+		h.free = forgetful(fd)
 	}
-}
-
-// blank reports whether what was counted of the last connection is gone: Linux
-// before 5.6 kept the segments, for instance (tcp_disconnect).
-func blank(fd uintptr) bool {
-	var i unix.TCPInfo
-	return tcpInfo(fd, &i) && i.Segs_out == 0 && i.Total_retrans == 0 && i.Bytes_acked == 0 && i.Bytes_received == 0 && i.Rcv_ooopack == 0
 }
 
 // forgetful takes the error away that disconnecting leaves for those who wait on

@@ -117,9 +117,11 @@ func (s *Stream) Close() error {
 		return failed(s, "close", net.ErrClosed)
 	case busy:
 		return s.socket.Conn.Close()
-	case said:
+	}
+	s.socket.SetReadDeadline(time.Time{}) // nothing is to wake up for it
+	if said {
 		s.pool.Part(s.socket)
-	default:
+	} else {
 		s.pool.Put(s.socket)
 	}
 	return nil

@@ -173,9 +173,18 @@ func TestStreamsBeginWithoutDeadlines(t *testing.T) {
 	if _, err := s.Redial(to); err != nil {
 		t.Fatal(err)
 	}
+	s.SetReadDeadline(time.Unix(1, 0)) // as a connect leaves it that has waited
 	c = Lend(&pool, s).(*Stream)
 	defer c.Close()
 	say(t, c, "two")
+
+	// What a wait ends with is about this connection.
+	c.SetReadDeadline(time.Unix(1, 0))
+	_, err := c.Read(make([]byte, 1))
+	op, ok := errors.AsType[*net.OpError](err)
+	if !ok || op.Source.String() != c.LocalAddr().String() || op.Addr.String() != c.RemoteAddr().String() || op.Op != "read" {
+		t.Errorf("%v, want one about %v and %v", err, c.LocalAddr(), c.RemoteAddr())
+	}
 }
 
 // A stream on which nothing was said is reset, and its socket serves at once.
@@ -216,27 +225,57 @@ func TestStreamsClosedWhileReading(t *testing.T) {
 	}
 }
 
-// A socket whose peer does not end the connection waits, and goes after a while.
+// A socket whose peer does not end the connection waits, and those after it with it;
+// but not for long.
 func TestPeersThatDoNotPart(t *testing.T) {
 	var pool Pool[*Socket]
-	e := newEcho(t, true)
-	defer close(e.hold)
-	for range 2 {
-		c := call(t, &pool, e)
+	holds, parts := newEcho(t, true), newEcho(t, false)
+	defer close(holds.hold)
+	var all []*Stream
+	for _, e := range []*echo{holds, parts, parts} {
+		conn, err := net.Dial("tcp", e.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, Lend(&pool, NewSocket(direct, conn)).(*Stream))
+	}
+	for i, c := range all {
 		say(t, c, "one")
 		c.Close()
-		<-e.ends
+		<-[]*echo{holds, parts, parts}[i].ends
 	}
-	if _, _, ok := pool.Take(direct, e.at()); ok || len(pool.parting) != 2 {
-		t.Errorf("a socket was given: %t; %d wait, want 2", ok, len(pool.parting))
+	if pool.collect(); pool.Len() != 0 || len(pool.parting) != 3 {
+		t.Fatalf("%d sockets are back, %d part; want 0 and 3", pool.Len(), len(pool.parting))
 	}
-	pool.parting[0].since = time.Now().Add(-spareLife - time.Second)
-	stuck := pool.parting[0].socket
-	c := call(t, &pool, e)
-	say(t, c, "two")
-	c.Close()
-	if _, err := stuck.Conn.Write(nil); len(pool.parting) != 2 || !errors.Is(err, net.ErrClosed) {
-		t.Errorf("%d wait, want 2; the oldest: %v, want it closed", len(pool.parting), err)
+	pool.parting[0].since = time.Now().Add(-partLife)
+	for deadline := time.Now().Add(10 * time.Second); pool.Len() < 2 && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		pool.collect()
+	}
+	if _, err := all[0].socket.Conn.Write(nil); pool.Len() != 2 || len(pool.parting) != 0 || !errors.Is(err, net.ErrClosed) {
+		t.Errorf("%d sockets are back, %d part, want 2 and 0; the first: %v, want it closed", pool.Len(), len(pool.parting), err)
+	}
+}
+
+// A peer that says more than was read does not have to wait.
+func TestStreamsThatAreNotReadToTheEnd(t *testing.T) {
+	for _, tt := range []struct {
+		said int
+		want error
+	}{{64, nil}, {64 << 10, syscall.ECONNRESET}} {
+		var pool Pool[*Socket]
+		ours, theirs := pair(t)
+		c := Lend(&pool, NewSocket(direct, ours)).(*Stream)
+		if _, err := c.Write([]byte("one")); err != nil {
+			t.Fatal(err)
+		}
+		theirs.SetDeadline(time.Now().Add(10 * time.Second))
+		if _, err := theirs.Write(make([]byte, tt.said)); err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+		if _, err := io.Copy(io.Discard, theirs); !errors.Is(err, tt.want) {
+			t.Errorf("%d bytes were not read: the peer sees %v, want %v", tt.said, err, tt.want)
+		}
 	}
 }
 

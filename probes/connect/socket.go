@@ -75,9 +75,13 @@ func redial(ctx context.Context, s *probes.Socket, start time.Time, addr netip.A
 	}
 	s.SetWriteDeadline(time.Time{})
 	d := &Detail{Local: local}
-	info(s.Conn, d)
+	if !info(s.Conn, d) {
+		return nil, errCounts
+	}
 	return d, nil
 }
+
+var errCounts = errors.New("the socket has not forgotten its last connection")
 
 // dialError is the error as a [net.Dialer] has it.
 func dialError(ctx context.Context, addr netip.AddrPort, err error) error {

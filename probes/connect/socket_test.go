@@ -186,10 +186,40 @@ func TestGivenUpWhileConnectingAgain(t *testing.T) {
 
 // A network that is not the machine's own makes every connection.
 func TestOtherNetworksMakeEveryConnection(t *testing.T) {
-	m := &machine{network: world{a1: open}.network(t), speaks: speaks}
+	rest := func(time.Time) bool { t.Error("it rests, and would not see how the connection ended"); return true }
+	m := &machine{network: world{a1: open}.network(t), speaks: speaks, rest: rest}
 	for range 3 {
 		if o := m.call(t.Context(), probes.Lane{Addr: netip.AddrPortFrom(a1, 443)}); o.Outcome != probes.OK || m.sockets.Len() != 0 {
 			t.Errorf("%s (%v), %d sockets kept; want none", o.Outcome, o.Err, m.sockets.Len())
 		}
+	}
+}
+
+// A wait that must not outlast the walk, or is long, does not rest.
+func TestWhoDoesNotRest(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		left time.Duration
+		rtt  time.Duration
+		want bool
+	}{
+		{"a nearby peer", 10 * time.Second, time.Millisecond, true},
+		{"a walk that ends soon", minPatience + probes.Grid/2, time.Millisecond, false},
+		{"a peer far away", 10 * time.Second, maxRest/2 + 1, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			real, _ := open(t)
+			rested := false
+			m := &machine{network: probes.Host().Network, rest: func(time.Time) bool { rested = true; return true }}
+			s, o := m.dial(t.Context(), laneTo(real))
+			if s == nil {
+				t.Fatal(o.Err)
+			}
+			defer s.Close()
+			if got, err := m.linger(probes.Within(t.Context(), tt.left), s, laneTo(real).Addr, tt.rtt); got != probes.OK || rested != tt.want {
+				t.Errorf("%s (%v), it rested: %t; want ok and %t", got, err, rested, tt.want)
+			}
+		})
 	}
 }

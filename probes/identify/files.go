@@ -16,16 +16,15 @@ import (
 // that a longer one can be judged, and because other bundles are longer.
 const maxFile = 4 << 20
 
-// lookAgain is for how long files that were looked at are taken to be as they were.
-// The clients of many targets share theirs: at 400 handshakes a second a look at
-// three files for each was a fifth of all CPU time, as the runtime's monitor wakes up
-// for every call of the system that might block.
-const lookAgain = time.Second
-
 // A Cache keeps what was made of files until one of them changes. Files are
 // replaced under a running agent: certificates are renewed, secrets are
 // mounted anew.
 type Cache[T any] struct {
+	// Stale is for how long files that were looked at are taken to be as they were.
+	// To look is a call of the system that may block, of which the runtime is told:
+	// at 400 handshakes a second that made for a fifth of all CPU time.
+	Stale time.Duration
+
 	mu   sync.Mutex
 	kept map[string]*kept[T] // by paths
 }
@@ -52,14 +51,14 @@ func (s stamp) same(t stamp) bool {
 
 // Get returns what made made of the contents of the files at the given paths,
 // calling it only when one of the files has another time of modification, size
-// or inode than when it was last called; that it has shows within a second. An
-// error is not kept: the files are read again next time.
+// or inode than when it was last called. An error is not kept: the files are read
+// again next time.
 func (c *Cache[T]) Get(made func(contents [][]byte) (T, error), paths ...string) (T, error) {
 	k := c.at(strings.Join(paths, "\x00"))
 	k.Lock()
 	defer k.Unlock()
 	now := time.Now()
-	if k.stamps != nil && now.Sub(k.looked) < lookAgain {
+	if k.stamps != nil && now.Sub(k.looked) < c.Stale {
 		return k.made, nil
 	}
 	var none T
