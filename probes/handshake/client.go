@@ -44,9 +44,6 @@ type Client struct {
 	*shared
 }
 
-// stale is for how long files are not looked at again, see [identify.Cache].
-const stale = 250 * time.Millisecond
-
 // shared is what the clients of one agent have in common.
 type shared struct {
 	pairs  identify.Cache[*tls.Certificate]
@@ -59,7 +56,7 @@ type shared struct {
 // Clients returns a maker of clients that share what they read of files and
 // what they know of chains. Use it where many targets are bound.
 func Clients(sys probes.System) func(*probes.Target) (*Client, error) {
-	s := &shared{pairs: identify.Cache[*tls.Certificate]{Stale: stale}, roots: identify.Cache[*x509.CertPool]{Stale: stale}}
+	s := &shared{}
 	return func(t *probes.Target) (*Client, error) {
 		s.system.Do(func() { x509.SystemCertPool() }) // read once: not when no descriptor may be left to read them with
 		if c := t.ClientCertificate; c.Certificate == "" && c.Key != "" {

@@ -20,11 +20,6 @@ const maxFile = 4 << 20
 // replaced under a running agent: certificates are renewed, secrets are
 // mounted anew.
 type Cache[T any] struct {
-	// Stale is for how long files that were looked at are taken to be as they were.
-	// To look is a call of the system that may block, of which the runtime is told:
-	// at 400 handshakes a second that made for a fifth of all CPU time.
-	Stale time.Duration
-
 	mu   sync.Mutex
 	kept map[string]*kept[T] // by paths
 }
@@ -33,8 +28,8 @@ type Cache[T any] struct {
 // mount that hangs does not keep others from being read.
 type kept[T any] struct {
 	sync.Mutex
-	stamps []stamp   // nil if nothing was made yet
-	looked time.Time // when the files were found to be of these stamps
+	stamps []stamp // nil if nothing was made yet
+	glance glance
 	made   T
 }
 
@@ -57,8 +52,7 @@ func (c *Cache[T]) Get(made func(contents [][]byte) (T, error), paths ...string)
 	k := c.at(strings.Join(paths, "\x00"))
 	k.Lock()
 	defer k.Unlock()
-	now := time.Now()
-	if k.stamps != nil && now.Sub(k.looked) < c.Stale {
+	if k.stamps != nil && k.glance.unchanged(paths) {
 		return k.made, nil
 	}
 	var none T
@@ -71,9 +65,9 @@ func (c *Cache[T]) Get(made func(contents [][]byte) (T, error), paths ...string)
 		stamps[i] = stamp{info, info.Size(), info.ModTime()}
 	}
 	if slices.EqualFunc(k.stamps, stamps, stamp.same) {
-		k.looked = now
 		return k.made, nil
 	}
+	glance := glanceAt(paths)
 	contents := make([][]byte, len(paths))
 	for i, path := range paths {
 		var err error
@@ -85,7 +79,7 @@ func (c *Cache[T]) Get(made func(contents [][]byte) (T, error), paths ...string)
 	if err != nil {
 		return none, err
 	}
-	k.stamps, k.made, k.looked = stamps, m, now
+	k.stamps, k.made, k.glance = stamps, m, glance
 	return m, nil
 }
 
