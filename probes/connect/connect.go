@@ -13,7 +13,6 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"vpcprobe/probes"
@@ -147,7 +146,6 @@ type machine struct {
 	speaks  func(ipv4 bool) bool       // whether it has an address of the family
 	rest    func(until time.Time) bool // [probes.System.Rest]; nil if there is none
 	sockets probes.Pool[*probes.Socket]
-	counts  atomic.Bool // the kernel counts on from a socket's last connection
 }
 
 // Probe implements [probes.Probe].

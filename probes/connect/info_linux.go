@@ -24,7 +24,6 @@ func info(conn net.Conn, d *Detail) bool {
 	if i.Rtt > 0 && i.Total_retrans == 0 {
 		d.RTT, d.Kernel = time.Duration(i.Rtt)*time.Microsecond, true
 	}
-	const established = 1 // TCP_ESTABLISHED: the peer has not hung up yet
-	more := i.Segs_in > 1 && i.Bytes_received == 0 && i.State == established
-	return i.Bytes_acked <= 1 && !more // the SYN; its acknowledgment
+	const handshake = 2 // a SYN and an acknowledgment
+	return i.Segs_out <= handshake+i.Total_retrans
 }

@@ -40,16 +40,13 @@ func (m *machine) open(ctx context.Context, lane probes.Lane) (net.Conn, probes.
 // dial connects from a new port. That an address does not accept is for a fresh
 // socket to say; silence is silence.
 func (m *machine) dial(ctx context.Context, lane probes.Lane) (*probes.Socket, probes.Observation) {
-	if s, to, ok := m.take(lane.Addr); ok {
+	if s, to, ok := m.sockets.Take(m.network, lane.Addr); ok {
 		start := time.Now()
 		d, err := redial(ctx, s, start, to)
 		if err == nil {
 			return s, dialed(lane, start, d, nil)
 		}
 		s.Close()
-		if err == errCounts {
-			m.counts.Store(true)
-		}
 		if ctx.Err() != nil || probes.Classify(err) == probes.Timeout {
 			return nil, dialed(lane, start, nil, err)
 		}
@@ -59,14 +56,6 @@ func (m *machine) dial(ctx context.Context, lane probes.Lane) (*probes.Socket, p
 		return nil, o
 	}
 	return probes.NewSocket(m.network, conn), o
-}
-
-// take takes a socket from the pool, if they serve again on this machine.
-func (m *machine) take(addr netip.AddrPort) (s *probes.Socket, to netip.AddrPort, ok bool) {
-	if m.counts.Load() {
-		return nil, to, false
-	}
-	return m.sockets.Take(m.network, addr)
 }
 
 // redial connects once more. Most addresses accept at once, so only what takes
@@ -92,7 +81,7 @@ func redial(ctx context.Context, s *probes.Socket, start time.Time, addr netip.A
 	return d, nil
 }
 
-var errCounts = errors.New("the kernel counts on from the socket's last connection")
+var errCounts = errors.New("the socket has not forgotten its last connection")
 
 // dialError is the error as a [net.Dialer] has it.
 func dialError(ctx context.Context, addr netip.AddrPort, err error) error {
