@@ -116,8 +116,10 @@ func failed(conn net.Conn, op string, err error) error {
 	return &net.OpError{Op: op, Net: conn.LocalAddr().Network(), Source: conn.LocalAddr(), Addr: conn.RemoteAddr(), Err: err}
 }
 
-// errFormerPort says that the kernel did not choose another port.
-var errFormerPort = errors.New("connected from the same port as before")
+var (
+	errFormerPort = errors.New("connected from the same port as before") // the kernel chose it again
+	errItself     = errors.New("connected to itself")                    // nobody else listens at that port of this machine
+)
 
 // Redial connects a socket that was hung up, of the address's family, to the
 // address, and returns its own. It waits until the socket's write deadline. As
@@ -125,8 +127,12 @@ var errFormerPort = errors.New("connected from the same port as before")
 // route; whoever watches flows sees a new one.
 func (s *Socket) Redial(addr netip.AddrPort) (local netip.AddrPort, err error) {
 	local, err = s.handle.redial(addr)
-	if err == nil && local.Port() == s.local.Port() {
+	switch {
+	case err != nil:
+	case local.Port() == s.local.Port():
 		err = errFormerPort
+	case local.Port() == addr.Port() && local.Addr() == addr.Addr().Unmap():
+		err = errItself
 	}
 	s.local, s.remote = local, addr
 	return local, err

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"unsafe"
 
@@ -181,8 +182,27 @@ func (h *handle) disconnect(fd uintptr) {
 	case h.datagrams:
 		h.free = empty(fd)
 	default:
-		h.free = forgetful(fd)
+		h.free = forgetful(fd) && beginsAnew(fd)
 	}
+}
+
+// anew is whether the kernel forgets what it counted of a socket's last connection
+// when that is dissolved: 0 if nobody has asked yet, 1 if it does, -1 if not.
+var anew atomic.Int32
+
+// beginsAnew reports whether what the kernel counts of the next connection of a
+// socket that was just dissolved will be about that one only. Some before Linux 5.6
+// go on counting segments (tcp_disconnect); it is the same for all sockets.
+func beginsAnew(fd uintptr) bool {
+	if anew.Load() == 0 {
+		var i unix.TCPInfo
+		if tcpInfo(fd, &i) && i.Segs_out == 0 && i.Total_retrans == 0 && i.Bytes_acked == 0 {
+			anew.Store(1)
+		} else {
+			anew.Store(-1)
+		}
+	}
+	return anew.Load() > 0
 }
 
 // forgetful takes the error away that disconnecting leaves for those who wait on

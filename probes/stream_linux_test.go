@@ -306,3 +306,33 @@ func TestOtherConnectionsAreNotLent(t *testing.T) {
 		t.Errorf("%T, want the connection itself", got)
 	}
 }
+
+// A connection to a closed port of this machine may happen to come from that very
+// port: it is accepted by itself, and nobody listens.
+func TestSocketsThatMeetThemselves(t *testing.T) {
+	var pool Pool[*Socket]
+	ours, _ := pair(t)
+	pool.Put(NewSocket(direct, ours))
+	s, _, ok := pool.Take(direct, four)
+	if !ok {
+		t.Fatal("the socket is not kept")
+	}
+	defer s.Close()
+	raw, err := ours.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var itself netip.AddrPort
+	raw.Control(func(fd uintptr) {
+		if err = unix.Bind(int(fd), &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err == nil {
+			itself, _ = name(unix.SYS_GETSOCKNAME, fd)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.SetWriteDeadline(time.Now().Add(10 * time.Second))
+	if _, err := s.Redial(itself); err != errItself {
+		t.Errorf("%v, want %v", err, errItself)
+	}
+}

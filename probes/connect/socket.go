@@ -34,6 +34,10 @@ func (m *machine) open(ctx context.Context, lane probes.Lane) (net.Conn, probes.
 	if s == nil {
 		return nil, o
 	}
+	if ctx.Err() != nil { // its deadline may be being set this moment
+		s.Close()
+		return nil, dialed(lane, o.Start, nil, ctx.Err())
+	}
 	return probes.Lend(&m.sockets, s), o
 }
 
@@ -75,13 +79,9 @@ func redial(ctx context.Context, s *probes.Socket, start time.Time, addr netip.A
 	}
 	s.SetWriteDeadline(time.Time{})
 	d := &Detail{Local: local}
-	if !info(s.Conn, d) {
-		return nil, errCounts
-	}
+	info(s.Conn, d)
 	return d, nil
 }
-
-var errCounts = errors.New("the socket has not forgotten its last connection")
 
 // dialError is the error as a [net.Dialer] has it.
 func dialError(ctx context.Context, addr netip.AddrPort, err error) error {

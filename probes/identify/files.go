@@ -55,6 +55,7 @@ func (c *Cache[T]) Get(made func(contents [][]byte) (T, error), paths ...string)
 	if k.stamps != nil && k.glance.unchanged(paths) {
 		return k.made, nil
 	}
+	k.glance = nil // who knows where the files are by now
 	var none T
 	stamps := make([]stamp, len(paths))
 	for i, path := range paths {

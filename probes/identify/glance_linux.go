@@ -21,10 +21,10 @@ type sight struct {
 }
 
 // local are the filesystems whose files this machine needs no other to look at, by
-// their magic numbers (statfs(2)).
+// their magic numbers (statfs(2)). What is below overlayfs may be anywhere.
 var local = map[int64]bool{
-	unix.TMPFS_MAGIC: true, unix.RAMFS_MAGIC: true, unix.EXT4_SUPER_MAGIC: true, unix.XFS_SUPER_MAGIC: true,
-	unix.BTRFS_SUPER_MAGIC: true, unix.OVERLAYFS_SUPER_MAGIC: true, unix.SQUASHFS_MAGIC: true, unix.EROFS_SUPER_MAGIC_V1: true,
+	unix.TMPFS_MAGIC: true, unix.RAMFS_MAGIC: true,
+	unix.EXT4_SUPER_MAGIC: true, unix.XFS_SUPER_MAGIC: true, unix.BTRFS_SUPER_MAGIC: true,
 }
 
 // glanceAt glances at files, if all can be.

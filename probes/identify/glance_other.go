@@ -3,7 +3,7 @@
 package identify
 
 // A glance is at nothing here.
-type glance struct{}
+type glance []struct{}
 
-func glanceAt([]string) (g glance)     { return g }
+func glanceAt([]string) glance         { return nil }
 func (glance) unchanged([]string) bool { return false }
