@@ -28,8 +28,7 @@ type rest struct {
 
 // rest is [probes.System.Rest].
 func (a *Agent) rest(until time.Time) bool {
-	at := a.now() + int64(time.Until(until))
-	over := a.rests.until(at + (int64(grid)-at%int64(grid))%int64(grid))
+	over := a.rests.until(onGrid(a.now() + int64(time.Until(until))))
 	if over == nil {
 		return false
 	}

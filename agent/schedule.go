@@ -383,12 +383,15 @@ func (a *Agent) reschedule(s *stride, r *Round) {
 	}
 	w.wake, w.failing = wake, failing
 	if wake < never {
-		w.wake = (wake + int64(grid) - 1) / int64(grid) * int64(grid)
+		w.wake = onGrid(wake)
 	}
 	a.mu.Lock()
 	a.counts.missed += missed
 	a.mu.Unlock()
 }
+
+// onGrid returns the first moment of the schedule's grid that is not before at.
+func onGrid(at int64) int64 { return (at + int64(grid) - 1) / int64(grid) * int64(grid) }
 
 // missed is how many runs a walk that has just been made let pass, at the pace
 // that was in force.

@@ -254,10 +254,8 @@ func (d *dialing) proceed(fd uintptr) (done bool) {
 		d.errno = outcome(fd)
 	} else {
 		d.begun, d.errno = true, connect(fd, d.to)
-		if d.errno == unix.EINPROGRESS { // a peer on this machine has accepted by now
-			if _, errno := name(unix.SYS_GETPEERNAME, fd); errno == 0 {
-				d.errno = 0
-			}
+		if d.errno == unix.EINPROGRESS && connected(fd) { // a peer on this machine has accepted by now
+			d.errno = 0
 		}
 	}
 	switch d.errno {
@@ -288,7 +286,7 @@ func connect(fd uintptr, addr netip.AddrPort) syscall.Errno {
 // outcome returns what became of a connection: EINPROGRESS, 0 if it is made, or
 // why it is not. A socket without a peer is writable, too.
 func outcome(fd uintptr) syscall.Errno {
-	if _, errno := name(unix.SYS_GETPEERNAME, fd); errno == 0 {
+	if connected(fd) {
 		return 0
 	}
 	code, errno := pending(fd)
@@ -299,6 +297,12 @@ func outcome(fd uintptr) syscall.Errno {
 		return syscall.Errno(code)
 	}
 	return unix.EINPROGRESS
+}
+
+// connected reports whether the socket has a peer.
+func connected(fd uintptr) bool {
+	_, errno := name(unix.SYS_GETPEERNAME, fd)
+	return errno == 0
 }
 
 // name asks for a name of the socket. (The general functions know all families
