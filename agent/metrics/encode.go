@@ -24,6 +24,9 @@ type samples struct {
 	labels []string
 	values []float64
 
+	since  int64   // from when on they count, in Unix time in milliseconds; 0 for the agent's own
+	starts []int64 // the same of each sample, where they differ
+
 	// If the family is a histogram, there is one sample, and buckets are the
 	// counts by bucket, not cumulative.
 	buckets []uint32
@@ -32,9 +35,18 @@ type samples struct {
 
 func (s *samples) reset(width int) {
 	s.width, s.labels, s.values, s.buckets = width, s.labels[:0], s.values[:0], s.buckets[:0]
+	s.since, s.starts = 0, s.starts[:0]
 }
 
 func (s *samples) at(i int) []string { return s.labels[i*s.width : (i+1)*s.width] }
+
+// begun is from when on a sample counts, in Unix time in milliseconds.
+func (s *samples) begun(i int) int64 {
+	if len(s.starts) > 0 {
+		return s.starts[i]
+	}
+	return s.since
+}
 
 // find returns the sample with these labels, -1 if there is none.
 func (s *samples) find(labels []string) int {
@@ -97,6 +109,7 @@ func (s *samples) reading(target string, o *probes.Observation, v *probes.Value)
 func (s *samples) counter(target string, c *counter) {
 	var array [widest]string
 	s.add(c.sum, c.labels.Append(append(array[:0], target))...)
+	s.starts = append(s.starts, c.since)
 }
 
 // appendLabels appends the values of a reading's labels: those that the
@@ -221,6 +234,7 @@ func (e *encoder) collectPart(f *family, states []*state, use func()) {
 	defer e.recording.RUnlock()
 	for _, s := range states {
 		e.samples.reset(len(f.labels))
+		e.samples.since = s.since
 		f.ofTarget(s, &e.samples)
 		use()
 	}

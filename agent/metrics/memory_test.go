@@ -38,7 +38,7 @@ func TestMemoryOfWalkedTargets(t *testing.T) {
 	a, m = walkedAll(t, path)
 	each := int(heapInUse()-before) / n
 	t.Logf("%d bytes a target", each)
-	if each > 1900 {
+	if each > 1920 {
 		t.Errorf("%d bytes a target", each)
 	}
 	for _, r := range a.Status() {

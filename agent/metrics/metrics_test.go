@@ -303,6 +303,50 @@ func TestTimestamps(t *testing.T) {
 	})
 }
 
+// A counter says from when on it counts: from the first walk of its target, or from
+// the walk in which its address came back. One that falls would else look broken.
+func TestCountersTellWhenTheyBegan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := New(kinds(), Options{})
+		began := time.Now()
+		is := func(family string, want time.Duration) {
+			t.Helper()
+			families, err := m.Gather()
+			if err != nil {
+				t.Fatal(err)
+			}
+			i := slices.IndexFunc(families, func(f *dto.MetricFamily) bool { return f.GetName() == prefix+family })
+			if i < 0 || len(families[i].Metric) != 1 {
+				t.Fatalf("%s: %v", family, families)
+			}
+			c := families[i].Metric[0]
+			created := c.GetCounter().GetCreatedTimestamp()
+			if c.Histogram != nil {
+				created = c.Histogram.CreatedTimestamp
+			}
+			if got := created.AsTime().Sub(began); got != want {
+				t.Errorf("%s counts from %v on, want %v", family, got, want)
+			}
+		}
+		walk := func(lane byte, values ...probes.Value) {
+			time.Sleep(time.Minute)
+			m.Record(of("orders", agent.Reachable, laneAt(lane, true)).saw("connect", onLane(lane, probes.OK, probes.PhaseConnect, 0, values...)).r)
+		}
+		walk(1, resets.Is(1))
+		walk(1, resets.Is(1))
+		is("walks_total", time.Minute)
+		is("walk_duration_seconds", time.Minute)
+		is("tcp_resets_total", time.Minute)
+		walk(2)
+		walk(1, resets.Is(1))
+		is("walks_total", time.Minute)
+		is("tcp_resets_total", 4*time.Minute)
+		m.Forget("orders")
+		walk(1)
+		is("walks_total", 5*time.Minute)
+	})
+}
+
 // The text is byte for byte what client_golang writes, in both formats, and
 // whatever labels hold.
 func TestTextIsThatOfClientGolang(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"vpcprobe/probes"
 )
@@ -143,9 +144,9 @@ func (e *encoder) metric(f *family, i int) *dto.Metric {
 	case gauge:
 		m.Gauge = &dto.Gauge{Value: new(v)}
 	case counterType:
-		m.Counter = &dto.Counter{Value: new(v)}
+		m.Counter = &dto.Counter{Value: new(v), CreatedTimestamp: e.created(i)}
 	case histogram:
-		h := &dto.Histogram{SampleSum: new(e.samples.sum)}
+		h := &dto.Histogram{SampleSum: new(e.samples.sum), CreatedTimestamp: e.created(i)}
 		var n uint64
 		for j, bound := range buckets {
 			n += uint64(e.samples.buckets[j])
@@ -155,4 +156,13 @@ func (e *encoder) metric(f *family, i int) *dto.Metric {
 		m.Histogram = h
 	}
 	return m
+}
+
+// created is when a sample began to count. One of a target that was changed, or of
+// an address that came back, begins at 0 again, and would pass for one that falls.
+func (e *encoder) created(i int) *timestamppb.Timestamp {
+	if begun := e.samples.begun(i); begun != 0 {
+		return timestamppb.New(time.UnixMilli(begun))
+	}
+	return nil // with the process
 }

@@ -48,6 +48,7 @@ func resultOf(o probes.Outcome) result {
 type state struct {
 	target *probes.Target
 
+	since       int64        // when the first walk began, in Unix time in milliseconds: counters count from then on
 	latest      *agent.Round // the agent's own, which is not a copy more
 	lastSuccess int64        // Unix time in milliseconds, 0 if the target was never reachable
 	kinds       []kindState
@@ -105,6 +106,7 @@ type failures struct {
 type counter struct {
 	metric *probes.Metric
 	labels probes.Labels // the values of all labels of the metric
+	since  int64         // when the walk began from which on it counts, in Unix time in milliseconds
 	sum    float64
 }
 
@@ -118,6 +120,9 @@ type cleared struct {
 func (s *state) record(kinds []probes.Kind, r agent.Update) {
 	s.clear(r.Round)
 	s.latest = r.Round
+	if s.since == 0 {
+		s.since = r.Started.UnixMilli()
+	}
 	if r.Verdict == agent.Reachable {
 		s.lastSuccess = s.lastRun()
 	}
@@ -194,7 +199,7 @@ func (s *state) sumUp(o *probes.Observation, v *probes.Value) {
 			return
 		}
 	}
-	s.counters = slices.Concat(s.counters, []counter{{v.Metric, labels, v.V}}) // without room for more
+	s.counters = slices.Concat(s.counters, []counter{{v.Metric, labels, s.latest.Started.UnixMilli(), v.V}}) // without room for more
 }
 
 // forgetLanes drops counters of addresses that the evidence no longer knows.
