@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +16,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -130,6 +133,24 @@ func labOfScript(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs("partners.yaml"), []byte("timeout: 2s\ntargets:\n  - name: partners\n"+config), 0o600))
 	ts.Setenv("LAB", filepath.Dir(l.System().Hosts))
 	ts.Setenv("LABPORT", fmt.Sprint(l.Port()))
+}
+
+// A command that cannot end, because it waits for a terminal or a hung file, does
+// not keep the program from ending.
+func TestEndsThoughACommandBlocks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, interrupt := context.WithCancel(t.Context())
+		blocked := make(chan struct{})
+		defer close(blocked)
+		time.AfterFunc(time.Minute, interrupt)
+		start := time.Now()
+		if code := inTime(ctx, func() int { <-blocked; return 0 }); code != exitInterrupted || time.Since(start) != time.Minute+latest {
+			t.Errorf("code %d after %v", code, time.Since(start))
+		}
+		if code := inTime(ctx, func() int { time.Sleep(latest - 1); return 7 }); code != 7 {
+			t.Errorf("a command that ends in time: code %d", code)
+		}
+	})
 }
 
 // Interrupted, check says what it has learned, in either form, and exits with

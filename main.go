@@ -16,6 +16,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -48,8 +49,30 @@ func (e exit) Unwrap() error { return e.err }
 func main() {
 	runtime.MemProfileRate = 0 // nobody reads such a profile, and the records of one take up to 2 MB
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	os.Exit(execute(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
+	os.Exit(inTime(ctx, func() int { return execute(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr) }))
+}
+
+// latest is how long after its interruption the program ends at the latest: no
+// command takes so long to end, but a read may block, of a terminal or a pipe that
+// nobody writes to, or of a file whose server is gone.
+const latest = 3 * time.Second
+
+// inTime returns the exit code of a command that runs.
+func inTime(ctx context.Context, command func() int) int {
+	code := make(chan int, 1)
+	go func() { code <- command() }()
+	select {
+	case c := <-code:
+		return c
+	case <-ctx.Done():
+	}
+	select {
+	case c := <-code:
+		return c
+	case <-time.After(latest):
+		return exitInterrupted
+	}
 }
 
 // execute runs the command line and returns the exit code.

@@ -16,6 +16,7 @@ import (
 	"vpcprobe/agent/service"
 	"vpcprobe/config"
 	"vpcprobe/probes"
+	"vpcprobe/probes/all"
 )
 
 // A source says where the configuration comes from and which part of it is
@@ -26,10 +27,33 @@ type source struct {
 	shard shard
 }
 
-// load reads the configuration and leaves out the targets of other shards.
-func (s source) load() (*config.Loaded, error) {
-	loaded, err := config.Load(config.Options{
+// A text is what the configuration was at a moment, or why it could not be read.
+type text struct {
+	bytes []byte
+	err   error
+}
+
+func (s source) read() text {
+	bytes, err := config.Read(s.path, os.Environ())
+	return text{bytes, err}
+}
+
+// sum tells texts apart; that the configuration cannot be read counts as one.
+func (t text) sum() [sha256.Size]byte {
+	if t.err != nil {
+		return sha256.Sum256([]byte("unreadable: " + t.err.Error()))
+	}
+	return sha256.Sum256(t.bytes)
+}
+
+// parse makes a configuration of its text, without the targets of other shards.
+func (s source) parse(t text) (*config.Loaded, error) {
+	if t.err != nil {
+		return nil, t.err
+	}
+	loaded, err := config.Parse(t.bytes, config.Options{
 		Path: s.path, Env: os.Environ(), Flags: s.flags, Kinds: kindNames(), Findings: findingIDs(),
+		Missing: func(t *probes.Target) []string { return agent.Missing(all.Kinds, t) },
 	})
 	if err != nil {
 		return nil, err
@@ -37,6 +61,8 @@ func (s source) load() (*config.Loaded, error) {
 	loaded.Targets = s.shard.of(loaded.Targets)
 	return loaded, nil
 }
+
+func (s source) load() (*config.Loaded, error) { return s.parse(s.read()) }
 
 // fleeting reports whether what the path names can be read only once, as the
 // pipe of a process substitution. What is left of it is no configuration.
@@ -78,32 +104,19 @@ type reloader struct {
 	manager *service.Notifier // may be nil
 
 	mu      sync.Mutex
-	running config.Config // without its targets
-	seen    [sha256.Size]byte
-	warned  string // of a proxy
-	failure error  // of the latest attempt
+	running config.Config     // without its targets
+	seen    [sha256.Size]byte // of the text that was read last
+	warned  string            // of a proxy
+	failure error             // of the latest attempt
 }
 
-// newReloader returns a reloader for an agent that runs with what was loaded.
-func newReloader(s source, c config.Config, a *agent.Agent, log *slog.Logger, tell func(bool)) *reloader {
-	r := &reloader{source: s, agent: a, log: log, tell: tell, running: c, warned: proxyWarning(os.Getenv, c.Targets)}
+// newReloader returns a reloader for an agent that runs with what was loaded from
+// the text that was seen.
+func newReloader(s source, seen [sha256.Size]byte, c config.Config, a *agent.Agent, log *slog.Logger, tell func(bool)) *reloader {
+	r := &reloader{source: s, seen: seen, agent: a, log: log, tell: tell, running: c, warned: proxyWarning(os.Getenv, c.Targets)}
 	r.running.Targets = nil
-	r.seen = r.fingerprint()
 	tell(true)
 	return r
-}
-
-// fingerprint tells texts of the configuration apart; that it cannot be read
-// counts as a text.
-func (r *reloader) fingerprint() [sha256.Size]byte {
-	if r.fleeting() {
-		return [sha256.Size]byte{}
-	}
-	text, err := config.Read(r.path, os.Environ())
-	if err != nil {
-		text = []byte("unreadable: " + err.Error())
-	}
-	return sha256.Sum256(text)
 }
 
 // poll reloads whenever the configuration has changed, until ctx is done, and
@@ -128,7 +141,7 @@ func (r *reloader) poll(ctx context.Context, every time.Duration, hangup <-chan 
 func (r *reloader) changed() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.fingerprint() != r.seen
+	return !r.fleeting() && r.read().sum() != r.seen
 }
 
 // settle is for how long the text must stay the same before a poll believes it.
@@ -139,15 +152,15 @@ const settle = 100 * time.Millisecond
 // go and come back without what was known of them. It does not wait for ever;
 // false means that ctx is done.
 func (r *reloader) settled(ctx context.Context) bool {
-	text := r.fingerprint()
+	now := r.read().sum()
 	for range 10 {
 		select {
 		case <-ctx.Done():
 			return false
 		case <-time.After(settle):
 		}
-		before := text
-		if text = r.fingerprint(); text == before {
+		before := now
+		if now = r.read().sum(); now == before {
 			break
 		}
 	}
@@ -160,8 +173,6 @@ func (r *reloader) reload() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.manager.Reloading()
-	defer r.manager.Ready("") // also if the configuration was bad: the old one runs on
-	r.seen = r.fingerprint()
 	err := r.replace()
 	r.tell(err == nil)
 	r.failure = nil
@@ -169,7 +180,17 @@ func (r *reloader) reload() error {
 		r.complain(err)
 		r.failure = stays(err)
 	}
+	r.manager.Ready(probing(r.agent, r.failure)) // also if the configuration was bad: the old one runs on
 	return r.failure
+}
+
+// probing says in a line what the agent is doing.
+func probing(a *agent.Agent, failure error) string {
+	s := "probing " + count(a.Stats().Targets, "target")
+	if failure != nil {
+		s += "; the configuration was not reloaded, the old one stays"
+	}
+	return s
 }
 
 // stays is the error of a reload that changed nothing, with all that is wrong.
@@ -189,7 +210,9 @@ func (r *reloader) replace() error {
 	if r.fleeting() {
 		return fmt.Errorf("%s is no regular file, and what was read from it is gone: start with -c FILE to be able to reload", r.path)
 	}
-	loaded, err := r.load()
+	text := r.read()
+	r.seen = text.sum() // of what is parsed: another may be there by the next reading
+	loaded, err := r.parse(text)
 	if err != nil {
 		return err
 	}

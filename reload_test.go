@@ -224,6 +224,9 @@ func TestReloadByRequest(t *testing.T) {
 	if code, text := c.do("POST", "/-/reload", "Sec-Fetch-Site", "cross-site"); code != http.StatusForbidden {
 		t.Errorf("from another site's page: %d %s", code, text)
 	}
+	if code, text := c.do("POST", "/-/reload", "Origin", "http://elsewhere.example"); code != http.StatusForbidden {
+		t.Errorf("from another site's page, in the clear: %d %s", code, text)
+	}
 	if code, text := c.do("GET", "/-/reload"); code != http.StatusMethodNotAllowed {
 		t.Errorf("GET: %d %s", code, text)
 	}
@@ -296,7 +299,7 @@ func TestReloadWaitsForTheWriter(t *testing.T) {
 		quiet := slog.New(slog.NewTextHandler(log, nil))
 		a, err := newAgent(&loaded.Config, l.System(), quiet)
 		must(t, err)
-		r := newReloader(source{path: path}, loaded.Config, a, quiet, func(bool) {})
+		r := newReloader(source{path: path}, source{path: path}.read().sum(), loaded.Config, a, quiet, func(bool) {})
 		var polling sync.WaitGroup
 		ctx, stop := context.WithCancel(t.Context())
 		defer func() { stop(); polling.Wait() }()
@@ -318,6 +321,37 @@ func TestReloadWaitsForTheWriter(t *testing.T) {
 	})
 }
 
+// A change while the agent starts is one: what counts is the text that was loaded.
+func TestReloadOfAChangeDuringTheStart(t *testing.T) {
+	l := startLab(t)
+	s := source{path: write(t, t.TempDir(), "vpcprobe.yaml", onFreePorts+lookups(l, "a"))}
+	text := s.read()
+	loaded, err := s.parse(text)
+	must(t, err)
+	quiet := slog.New(slog.DiscardHandler)
+	a, err := newAgent(&loaded.Config, l.System(), quiet)
+	must(t, err)
+	write(t, filepath.Dir(s.path), "vpcprobe.yaml", onFreePorts+lookups(l, "a", "b"))
+	r := newReloader(s, text.sum(), loaded.Config, a, quiet, func(bool) {})
+	if !r.changed() {
+		t.Error("the change counts as loaded")
+	}
+	must(t, r.reload())
+	if r.changed() {
+		t.Error("what was loaded counts as changed")
+	}
+	if got := probing(a, r.state()); got != "probing 2 targets" {
+		t.Errorf("%q", got)
+	}
+	write(t, filepath.Dir(s.path), "vpcprobe.yaml", "targets: [")
+	if r.reload() == nil {
+		t.Error("a bad file was loaded")
+	}
+	if got := probing(a, r.state()); got != "probing 2 targets; the configuration was not reloaded, the old one stays" {
+		t.Errorf("%q", got)
+	}
+}
+
 // What can be read only once is not read again: the pipe of a process
 // substitution is empty by then, which is no change of the configuration, and a
 // named one would be waited for.
@@ -330,12 +364,13 @@ func TestReloadReadsNoPipe(t *testing.T) {
 	must(t, err)
 	must(t, in.Close())
 	s := source{path: fmt.Sprintf("/dev/fd/%d", out.Fd())}
-	loaded, err := s.load()
+	text := s.read()
+	loaded, err := s.parse(text)
 	must(t, err)
 	quiet := slog.New(slog.DiscardHandler)
 	a, err := newAgent(&loaded.Config, l.System(), quiet)
 	must(t, err)
-	r := newReloader(s, loaded.Config, a, quiet, func(bool) {})
+	r := newReloader(s, text.sum(), loaded.Config, a, quiet, func(bool) {})
 	if r.changed() {
 		t.Error("a pipe that was read counts as changed")
 	}

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -68,8 +70,12 @@ func (s *shard) parse(text string) (err error) {
 
 // run is the agent as a service.
 func run(ctx context.Context, s source, stdout, stderr io.Writer) error {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP) // who wants it to reload while it still starts must not end it
+	defer signal.Stop(hangup)
 	limit, file := service.LimitMemory(os.DirFS("/")) // first, as reading many targets takes more memory than walking them
-	loaded, err := s.load()
+	text := s.read()
+	loaded, err := s.parse(text)
 	if err != nil {
 		return exit{exitUsage, missingFile(err)}
 	}
@@ -87,7 +93,10 @@ func run(ctx context.Context, s source, stdout, stderr io.Writer) error {
 	if err != nil {
 		log.Warn("the service manager will not be told how the agent is doing", "error", err)
 	}
-	return serve(ctx, daemon{config: loaded.Config, source: s, system: probes.Host(), log: log, manager: manager, stdout: stdout})
+	return serve(ctx, daemon{
+		config: loaded.Config, source: s, seen: text.sum(), hangup: hangup,
+		system: probes.Host(), log: log, manager: manager, stdout: stdout,
+	})
 }
 
 // A daemon is what serve needs. Without the path of a source, the
@@ -95,6 +104,8 @@ func run(ctx context.Context, s source, stdout, stderr io.Writer) error {
 type daemon struct {
 	config  config.Config
 	source  source
+	seen    [sha256.Size]byte // of the configuration's text
+	hangup  chan os.Signal    // SIGHUPs since the program began; nil if they count from now on
 	system  probes.System
 	log     *slog.Logger
 	manager *service.Notifier
@@ -124,13 +135,13 @@ func serve(ctx context.Context, d daemon) error {
 	var background sync.WaitGroup
 	defer func() { stop(nil); background.Wait() }()
 	if d.source.path != "" {
-		r := newReloader(d.source, d.config, a, d.log, m.Reloaded)
+		r := newReloader(d.source, d.seen, d.config, a, d.log, m.Reloaded)
 		r.manager = d.manager
 		options.ConfigError = r.state
 		if d.config.Reload.HTTP {
 			options.Reload = r.reload
 		}
-		hangup := make(chan os.Signal, 1)
+		hangup := cmp.Or(d.hangup, make(chan os.Signal, 1))
 		signal.Notify(hangup, syscall.SIGHUP)
 		defer signal.Stop(hangup)
 		background.Go(func() { r.poll(ctx, d.config.Reload.Every, hangup) })
@@ -154,7 +165,7 @@ func serve(ctx context.Context, d daemon) error {
 	background.Go(func() { service.Collect(ctx) })
 	settled := time.AfterFunc(settling, service.FreeMemory)
 	defer settled.Stop()
-	d.manager.Ready(fmt.Sprintf("probing %s", count(len(d.config.Targets), "target")))
+	d.manager.Ready(probing(a, nil))
 	a.Run(ctx, append(d.sinks, m)...)
 	d.manager.Stopping()
 	for _, s := range servers {

@@ -75,7 +75,8 @@ const onFreePorts = "listen: 127.0.0.1:0\nhealth_listen: 127.0.0.1:0\n"
 // the service ended with an error.
 func launch(t *testing.T, src source, sys probes.System, sinks ...agent.Sink) *running {
 	t.Helper()
-	loaded, err := src.load()
+	text := src.read()
+	loaded, err := src.parse(text)
 	if err != nil {
 		t.Fatal(stays(err))
 	}
@@ -84,7 +85,7 @@ func launch(t *testing.T, src source, sys probes.System, sinks ...agent.Sink) *r
 	s.stop = stop
 	log := slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	go func() {
-		s.done <- serve(ctx, daemon{config: loaded.Config, source: src, system: sys, log: log, sinks: sinks})
+		s.done <- serve(ctx, daemon{config: loaded.Config, source: src, seen: text.sum(), system: sys, log: log, sinks: sinks})
 	}()
 	t.Cleanup(func() { s.ends() })
 	ready := regexp.MustCompile(`msg=listening address=(\S+) for="(metrics|the health)`)

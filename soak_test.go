@@ -131,10 +131,11 @@ func soakAgent(t *testing.T, dir string) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	src := source{path: filepath.Join(dir, "soak.yaml")}
-	loaded, err := src.load()
+	text := src.read()
+	loaded, err := src.parse(text)
 	must(t, err)
 	must(t, serve(ctx, daemon{
-		config: loaded.Config, source: src, sinks: []agent.Sink{&teller{e: json.NewEncoder(os.Stdout)}},
+		config: loaded.Config, source: src, seen: text.sum(), sinks: []agent.Sink{&teller{e: json.NewEncoder(os.Stdout)}},
 		system: probes.System{Network: elsewhere{os.Getenv(childRole)}, ResolvConf: filepath.Join(dir, "resolv.conf"), Hosts: filepath.Join(dir, "hosts")},
 		log:    slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	}))

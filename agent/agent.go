@@ -120,7 +120,7 @@ func New(targets []*probes.Target, kinds []probes.Kind, sys probes.System, o Opt
 	a.rests.nudge = a.nudge
 	sys.Rest = a.rest
 	a.own = ownRules(a.judge)
-	a.lanes = slices.IndexFunc(kinds, func(k probes.Kind) bool { return k.Lanes != nil })
+	a.lanes = opener(kinds)
 	if len(kinds) > maxKinds {
 		return nil, fmt.Errorf("%d kinds of probe are more than %d", len(kinds), maxKinds)
 	}
@@ -133,6 +133,11 @@ func New(targets []*probes.Target, kinds []probes.Kind, sys probes.System, o Opt
 	}
 	a.walks = walks
 	return a, nil
+}
+
+// opener is the position of the kind that opens the lanes.
+func opener(kinds []probes.Kind) int {
+	return slices.IndexFunc(kinds, func(k probes.Kind) bool { return k.Lanes != nil })
 }
 
 // Reload replaces the targets, also while the agent runs. A target that did
@@ -220,7 +225,7 @@ func (a *Agent) bindAll(targets []*probes.Target, old []*walk) ([]*walk, error) 
 func (a *Agent) bindOne(t *probes.Target) (*walk, error) {
 	steps := make([]step, len(a.kinds))
 	var errs []error
-	if missing := a.missing(t); len(missing) > 0 {
+	if missing := Missing(a.kinds, t); len(missing) > 0 {
 		errs = append(errs, fmt.Errorf("kinds: those listed stand on %s: list them too", strings.Join(missing, ", ")))
 	}
 	for i, construct := range a.bind {
@@ -240,18 +245,19 @@ func (a *Agent) bindOne(t *probes.Target) (*walk, error) {
 	return &walk{target: t, steps: slices.Clone(steps[:top])}, errors.Join(errs...)
 }
 
-// missing returns the kinds that the target's kinds stand on and that are not
+// Missing returns the kinds that the target's kinds stand on and that are not
 // among them: a lane is walked from its lowest step on, and without lookups
 // there are no lanes.
-func (a *Agent) missing(t *probes.Target) (missing []string) {
-	top := a.lanes
-	for i, k := range a.kinds {
+func Missing(kinds []probes.Kind, t *probes.Target) (missing []string) {
+	lanes := opener(kinds)
+	top := lanes
+	for i, k := range kinds {
 		if t.Runs(k.Name) && k.Per == probes.PerLane {
 			top = i
 		}
 	}
-	for i, k := range a.kinds {
-		if i <= top && (i == a.lanes || k.Per == probes.PerLane) && !t.Runs(k.Name) {
+	for i, k := range kinds {
+		if i <= top && (i == lanes || k.Per == probes.PerLane) && !t.Runs(k.Name) {
 			missing = append(missing, k.Name)
 		}
 	}

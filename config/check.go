@@ -248,6 +248,12 @@ func (d *decoder) checkKinds(t *probes.Target, path string) {
 		d.complain(at, "goes with no expect.finding: whether a caller is refused shows when all kinds have run")
 	}
 	d.checkTwice(at, len(t.Kinds), func(i int) any { return t.Kinds[i] })
+	if len(t.Kinds) == 0 || slices.Contains(t.Kinds, "") || d.missing == nil { // "" could not be read
+		return
+	}
+	if missing := d.missing(t); len(missing) > 0 {
+		d.complain(at, "stand on %s: list them too", strings.Join(missing, ", "))
+	}
 }
 
 // checkFamily asks for addresses that callers use.

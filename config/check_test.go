@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"vpcprobe/probes"
 )
 
 // Keys that are added to a [target] begin on line 7, those of a [domain] on line 5.
@@ -264,7 +266,15 @@ func TestChecks(t *testing.T) {
 				`config.yaml:4:17: reload.every: "soon" is not a duration (try "1m30s")`,
 				`config.yaml:5:15: pace.trace: "1h30" is not a duration (try "1m30s")`,
 				`config.yaml:5:30: pace.connect: "-5s" is not a duration (try "1m30s")`,
-				`config.yaml:5:44: pace.resolve: "10000000h" is too long`}},
+				`config.yaml:5:44: pace.resolve: "10000000h" is above the maximum of 8760h`}},
+		"durations that would overflow": {
+			"every: 2562047h\n" + domain, []string{`config.yaml:1:8: every: "2562047h" is above the maximum of 8760h`}},
+		"a collector is a URL without a password": {
+			"metrics: {otlp: {endpoint: \"http://bob:hUnter2@host\"}}\n" + domain,
+			[]string{`config.yaml:1:28: metrics.otlp.endpoint: holds a user name or password: send it as a header instead, by OTEL_EXPORTER_OTLP_HEADERS`}},
+		"a collector is reached by HTTP": {
+			"metrics: {otlp: {endpoint: \"ftp://bob:hUnter2@host\"}}\n" + domain,
+			[]string{`config.yaml:1:28: metrics.otlp.endpoint: is not the URL of a collector (an example: http://127.0.0.1:4318)`}},
 		"keys of other levels and other tools": {
 			"region: eu-west-1\ninterval: 5s\ndns_name: x\n" + domain + "    listen: 127.0.0.1:1\n    hostname: x\n    ca_file: x\n    qqq: 1",
 			[]string{
@@ -438,3 +448,15 @@ func TestWarnings(t *testing.T) {
 }
 
 func column(n int) string { return strconv.Itoa(n) }
+
+// Kinds of probe stand on others, which must be listed, too.
+func TestKindsStandOnOthers(t *testing.T) {
+	o := Options{Missing: func(t *probes.Target) []string {
+		if t.Runs("resolve") {
+			return nil
+		}
+		return []string{"resolve", "connect"}
+	}}
+	says(t, o, domain+"    kinds: [invoke]\n  - {name: b, kind: custom-domain, domain: b.example, kinds: [resolve]}\n  - {name: c, kind: custom-domain, domain: c.example}\n",
+		`config.yaml:5:12: targets[0].kinds: stand on resolve, connect: list them too`)
+}

@@ -50,7 +50,7 @@ type Metrics struct {
 
 // OTLP says where metrics are pushed.
 type OTLP struct {
-	Endpoint string        `config:"endpoint" pattern:"^https?://[^ ]+$" example:"http://127.0.0.1:4318" doc:"The collector's URL; nothing is pushed unless given."`
+	Endpoint string        `config:"endpoint" format:"collector" example:"http://127.0.0.1:4318" doc:"The collector's URL; nothing is pushed unless given."`
 	Every    time.Duration `config:"every" min:"1s" default:"1m" doc:"How often to push."`
 }
 
@@ -73,6 +73,10 @@ type Options struct {
 	Flags    map[string]string // values given on the command line, by key: "log.level"
 	Kinds    []string          // the kinds of probe that pace and kinds may name; nil means any
 	Findings []string          // the findings that expect and recognize may name; nil means any
+
+	// Missing returns the kinds that those of a target stand on and that are not
+	// among them; nil means that none ever are.
+	Missing func(*probes.Target) []string
 }
 
 // Loaded is a configuration without mistakes, and where it came from.

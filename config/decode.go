@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"vpcprobe/probes"
 )
 
 // A decoder turns the nodes of the file into typed values, strictly, and
@@ -19,6 +21,7 @@ type decoder struct {
 	env      map[string]string
 	kinds    []string // nil if any is right
 	findings []string // nil if any is right
+	missing  func(*probes.Target) []string
 
 	problems  Problems
 	warnings  Problems
@@ -38,7 +41,7 @@ func newDecoder(o Options) *decoder {
 		env[name] = value
 	}
 	return &decoder{
-		file: o.Path, folder: folderOf(o.Path), env: env, kinds: o.Kinds, findings: o.Findings,
+		file: o.Path, folder: folderOf(o.Path), env: env, kinds: o.Kinds, findings: o.Findings, missing: o.Missing,
 		origins: map[string]Origin{}, wrong: map[string]bool{}, mentioned: map[string]bool{},
 		twice: map[*yaml.Node]bool{}, types: map[reflect.Type][]field{}, patterns: map[string]*regexp.Regexp{},
 	}

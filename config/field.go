@@ -19,7 +19,7 @@ type field struct {
 	Enum              []string
 	Pattern           string
 	Min, Max          string
-	Format            string // file, host, url, regexp, resolver, finding, kind or listen
+	Format            string // file, host, url, collector, regexp, resolver, finding, kind or listen
 	Single            bool   // a list that may be written as its only item
 
 	Type  reflect.Type

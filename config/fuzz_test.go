@@ -34,7 +34,7 @@ func FuzzLoad(f *testing.F) {
 	schema := compile(f, []string{"trace"}, []string{"throttled"})
 	f.Fuzz(func(t *testing.T, text []byte) {
 		o := Options{Path: "/etc/vpcprobe/config.yaml", Kinds: []string{"trace"}, Findings: []string{"throttled"}, Env: []string{"A=b", "B=1s\n#: {["}}
-		l, err := o.load(text)
+		l, err := Parse(text, o)
 		if err != nil {
 			assertPlaces(t, err)
 			return
@@ -63,7 +63,7 @@ func assertSame(t *testing.T, o Options, l *Loaded) {
 	if strings.Contains(again, redacted) {
 		return // its secrets are gone
 	}
-	second, err := o.load([]byte(again))
+	second, err := Parse([]byte(again), o)
 	if err != nil {
 		t.Fatalf("what is printed does not load:\n%s\n%v", again, err)
 	}
@@ -119,13 +119,13 @@ func FuzzEnvironment(f *testing.F) {
 	f.Add("VPCPROBE_", "=")
 	f.Fuzz(func(t *testing.T, name, value string) {
 		o := Options{Path: "/etc/vpcprobe/config.yaml"}
-		plain, err := o.load([]byte(target))
+		plain, err := Parse([]byte(target), o)
 		if err != nil {
 			t.Fatal(err)
 		}
 		o.Env = []string{name + "=" + value}
 		name, value, _ = strings.Cut(o.Env[0], "=")
-		l, err := o.load([]byte(target))
+		l, err := Parse([]byte(target), o)
 		if err != nil {
 			problems, ok := errors.AsType[Problems](err)
 			if !ok || len(problems) != 1 || problems[0].File != "environment" || problems[0].Key != name {

@@ -16,22 +16,22 @@ import (
 // largest bounds the file. 10,000 targets take about 3 MB.
 const largest = 16 << 20
 
-// Load reads the configuration. If anything is wrong with it, the error is a
-// [Problems] with all mistakes; if the file cannot be read at all, the error
-// says why and [errors.Is] knows it.
-//
-// A flag outweighs the environment, the environment the file, and the file the
-// defaults.
+// Load reads the configuration. If the file cannot be read at all, the error says
+// why and [errors.Is] knows it; the others are those of [Parse].
 func Load(o Options) (*Loaded, error) {
 	text, err := Read(o.Path, o.Env)
 	if err != nil {
 		return nil, err
 	}
-	return o.load(text)
+	return Parse(text, o)
 }
 
-// load makes a configuration of the file's content.
-func (o Options) load(text []byte) (*Loaded, error) {
+// Parse makes a configuration of the file's content. If anything is wrong with it,
+// the error is a [Problems] with all mistakes.
+//
+// A flag outweighs the environment, the environment the file, and the file the
+// defaults.
+func Parse(text []byte, o Options) (*Loaded, error) {
 	d := newDecoder(o)
 	loaded := &Loaded{Origins: d.origins}
 	if err := d.layer(text, o.Flags, &loaded.Config); err != nil {

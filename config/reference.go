@@ -17,7 +17,7 @@ no more than that; ` + "`vpcprobe config print`" + ` shows the effective configu
 this page.
 
 - **Text stays as written.** The id ` + "`0123456701`" + ` needs no quotes. A key without a value is the same as no key.
-- **Durations have units**: ` + "`500ms`, `30s`, `5m`, `1h30m`" + `.
+- **Durations have units**: ` + "`500ms`, `30s`, `5m`, `1h30m`" + `. None is above ` + "`8760h`" + `, a year.
 - **Files** with relative names are relative to the folder of the configuration file.
 - **Secrets are kept elsewhere**: in a file or in an environment variable, and read again for every use.
 - **` + "`${env:NAME}`" + `** in any value is replaced by the environment variable NAME, which must be set; ` + "`$${`" + ` is a plain
@@ -118,7 +118,7 @@ func valueWords(f field) string {
 
 func formatWords(f field) string {
 	words := map[string]string{
-		"file": "file", "host": "host name", "url": "https URL", "regexp": "regular expression", "resolver": "`system`, or address:port",
+		"file": "file", "host": "host name", "url": "https URL", "collector": "http or https URL", "regexp": "regular expression", "resolver": "`system`, or address:port",
 		"finding": "id of a finding", "listen": "address:port", "health": "loopback address:port, or `off`", "variable": "environment variable",
 	}
 	switch {

@@ -65,6 +65,8 @@ func (d *decoder) text(s string, f field, folder string) (string, error) {
 		return absolute(s, folder)
 	case "url":
 		return webPage(s)
+	case "collector":
+		return s, collector(s)
 	case "regexp":
 		return s, compiles(s)
 	case "resolver":
@@ -156,6 +158,9 @@ var (
 	otherUnit    = regexp.MustCompile(`^([0-9]+)\s*([A-Za-z]+)$`)
 )
 
+// maxDuration bounds durations, as those that add up must not overflow.
+const maxDuration = 365 * 24 * time.Hour
+
 func duration(s string, f field) (time.Duration, error) {
 	if bareNumber.MatchString(s) {
 		return 0, fmt.Errorf("%s has no unit (try %q)", quote(s), s+"s")
@@ -164,8 +169,8 @@ func duration(s string, f field) (time.Duration, error) {
 		return 0, fmt.Errorf("%s is not a duration (try %q)", quote(s), tryDuration(s))
 	}
 	t, err := time.ParseDuration(s)
-	if err != nil {
-		return 0, fmt.Errorf("%s is too long", quote(s))
+	if err != nil || t > maxDuration {
+		return 0, fmt.Errorf("%s is above the maximum of %vh", quote(s), maxDuration.Hours())
 	}
 	if lowest, err := time.ParseDuration(f.Min); err == nil && t < lowest {
 		return 0, fmt.Errorf("%s is below the minimum of %v", quote(s), lowest)
@@ -294,6 +299,22 @@ func webPage(s string) (string, error) {
 		return "", fmt.Errorf("%s holds a character that does not belong in a URL: write it percent-encoded", quote(s))
 	}
 	return s, webHost(u)
+}
+
+// collectors is the form of a collector's URL; the JSON Schema has it too.
+const collectors = `^https?://[^/?#@ ]+([/?][^ ]*)?$`
+
+// collector accepts the URL of a collector. It quotes nothing: a password may be in
+// whatever it does not accept.
+func collector(s string) error {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || strings.Contains(s, " "):
+		return errors.New("is not the URL of a collector (an example: http://127.0.0.1:4318)")
+	case u.User != nil:
+		return errors.New("holds a user name or password: send it as a header instead, by OTEL_EXPORTER_OTLP_HEADERS")
+	}
+	return nil
 }
 
 // webHost asks for a host that a certificate can be for, and a port if any.

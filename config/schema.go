@@ -135,6 +135,8 @@ func (s schema) scalar(f field) object {
 		return object{"enum": orNull(f.Enum)}
 	case f.Format == "url":
 		return object{"type": []string{"string", "null"}, "pattern": urls}
+	case f.Format == "collector":
+		return object{"type": []string{"string", "null"}, "pattern": collectors}
 	case f.Format == "finding" && s.findings != nil:
 		return object{"enum": orNull(s.findings)}
 	case f.Format == "kind" && s.kinds != nil:

@@ -19,6 +19,7 @@ var secrets = []*regexp.Regexp{
 	regexp.MustCompile(`(?i)(authorization\s*[:=]\s*(?:bearer|basic|aws4-hmac-sha256)?\s*)[^\r\n'"&,;]+`),
 	regexp.MustCompile(`(?i)(\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{4,}`),
 	regexp.MustCompile(`(?i)((?:x-amz-security-token|x-api-key|x-amz-signature|signature|set-cookie|cookie|session[_-]?token|secret[_-]?(?:access[_-]?)?key|password|api[_-]?key)["']?\s*[:=]\s*["']?)[^\s"'&,;]+`),
+	regexp.MustCompile(`(://)[^/\s]+(@)`), // of a URL
 	regexp.MustCompile(`()\beyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]+){0,2}`),
 	regexp.MustCompile(`(\b(?:AKIA|ASIA))[A-Z0-9]{12,}`),
 	regexp.MustCompile(`()-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)`),

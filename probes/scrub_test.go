@@ -13,6 +13,8 @@ func TestScrubHidesSecrets(t *testing.T) {
 		{"JWT", `token eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln seen`, `token [redacted] seen`},
 		{"access key id", `Credential AKIAIOSFODNN7EXAMPLE/2026`, `Credential AKIA[redacted]/2026`},
 		{"a known value", `you sent tenant-key-1`, `you sent [redacted]`},
+		{"password in a URL", `http://bob:p@ss/w@host:4318/v1@x or ftp://:hunter2@host`, `http://[redacted]@ss/w@host:4318/v1@x or ftp://[redacted]@host`},
+		{"a URL without one stays", `https://host/users/me@example.com`, `https://host/users/me@example.com`},
 		{"private key", "x -----BEGIN EC PRIVATE KEY-----\nMHc\n-----END EC PRIVATE KEY----- y", "x [redacted] y"},
 		{"an ordinary denial stays", `User: anonymous is not authorized to perform: execute-api:Invoke on resource: arn:aws:execute-api:eu-west-1:********3333:a1/v1/GET/x`,
 			`User: anonymous is not authorized to perform: execute-api:Invoke on resource: arn:aws:execute-api:eu-west-1:********3333:a1/v1/GET/x`},

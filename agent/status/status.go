@@ -104,14 +104,14 @@ func (s server) healthRoutes(mux *http.ServeMux) {
 }
 
 // reload reads the configuration again. The answer says whether that changed
-// anything, and if not, why. Pages of other sites are refused: browsers say
-// in Sec-Fetch-Site on whose behalf they ask.
+// anything, and if not, why. Pages of other sites are refused: browsers say on
+// whose behalf they ask, in Sec-Fetch-Site or, in the clear, in Origin.
 func (s server) reload(w http.ResponseWriter, r *http.Request) {
-	switch site := r.Header.Get("Sec-Fetch-Site"); {
+	switch {
 	case s.options.Reload == nil:
 		plain(w, http.StatusForbidden, "reloading by HTTP is off: set reload.http in the configuration, or send SIGHUP")
 		return
-	case site != "" && site != "none" && site != "same-origin":
+	case http.NewCrossOriginProtection().Check(r) != nil:
 		plain(w, http.StatusForbidden, "refused: the request comes from another site's page")
 		return
 	}

@@ -26,7 +26,16 @@ type version struct {
 
 // read returns a file's content and remembers its version.
 func (f files) read(path string) ([]byte, error) {
-	f[path] = look(path) // before reading: a change in between shows next time
+	v := look(path) // before reading: a change in between shows next time
+	b, err := readFile(path)
+	if err != nil && v.info != nil {
+		v.hot = true // it is there: what was in the way shows in no time of the file
+	}
+	f[path] = v
+	return b, err
+}
+
+func readFile(path string) ([]byte, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, err

@@ -482,6 +482,31 @@ func TestUnchangedFilesAreNotReadAgain(t *testing.T) {
 	}
 }
 
+// What could not be read is tried again, though nothing about the file shows that
+// it can be by now: there may have been no descriptor left, or no permission.
+func TestWhatCouldNotBeReadIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir() // it is there, and cannot be read as a file
+	old := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(folder, old, old); err != nil {
+		t.Fatal(err)
+	}
+	f := files{}
+	if _, err := f.read(folder); err == nil {
+		t.Fatal("a folder was read")
+	}
+	if !f.changed() {
+		t.Error("it is not tried again")
+	}
+	if _, err := f.read(filepath.Join(folder, "missing")); err == nil {
+		t.Fatal("what is missing was read")
+	}
+	delete(f, folder)
+	if f.changed() {
+		t.Error("what is missing is read again and again")
+	}
+}
+
 // Nothing secret shows when a Config is printed.
 func TestStringTellsNoSecret(t *testing.T) {
 	t.Parallel()
