@@ -1,6 +1,9 @@
 package artifacts
 
 import (
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -19,7 +22,13 @@ func kustomized(t testing.TB, folder string) []object {
 
 func kustomizedText(t testing.TB, folder string) string {
 	t.Helper()
-	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), at("deploy/kubernetes/"+folder))
+	return builtAt(t, at("deploy/kubernetes/"+folder))
+}
+
+// builtAt is what Kustomize makes of the kustomization in a folder.
+func builtAt(t testing.TB, path string) string {
+	t.Helper()
+	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,6 +64,48 @@ func TestSidecarComponent(t *testing.T) {
 	}
 	if basket := one[*appsv1.StatefulSet](t, objects).Spec.Template.Spec; basket.InitContainers != nil || basket.Volumes != nil {
 		t.Errorf("basket: %+v", basket)
+	}
+}
+
+// The lines in the component's header make an application with the sidecar and
+// with the application's own configuration, whatever others there are in the
+// namespace.
+func TestSidecarComponentAsDocumented(t *testing.T) {
+	t.Parallel()
+	copied := t.TempDir()
+	if err := os.CopyFS(copied, os.DirFS(at("deploy/kubernetes"))); err != nil {
+		t.Fatal(err)
+	}
+	header := read(t, filepath.Join(copied, "sidecar/kustomization.yaml"))
+	var lines strings.Builder
+	for _, m := range regexp.MustCompile(`(?m)^#   (.*)$`).FindAllStringSubmatch(header, -1) {
+		lines.WriteString(m[1] + "\n")
+	}
+	const published = "https://github.com/vpcprobe/vpcprobe//deploy/kubernetes/sidecar"
+	documented := lines.String()
+	if !strings.Contains(documented, published) {
+		t.Fatalf("the header does not say how to use the component:\n%s", header)
+	}
+	documented = strings.Replace(documented, published, "../sidecar", 1)
+
+	names := map[string]bool{}
+	for _, target := range []string{"orders", "invoices"} {
+		folder := filepath.Join(copied, target)
+		write(t, folder+"/application.yaml", read(t, at("deploy/kubernetes/example/application.yaml")))
+		write(t, folder+"/kustomization.yaml", "resources: [application.yaml]\n"+documented)
+		write(t, folder+"/vpcprobe.yaml", "targets: [{name: "+target+", api: a1b2c3d4e5, region: eu-west-1, stage: prod}]\n")
+		objects := decode(t, builtAt(t, folder))
+		sound(t, objects)
+		configured(t, objects)
+		c := one[*corev1.ConfigMap](t, objects)
+		if !strings.Contains(c.Data["vpcprobe.yaml"], target) {
+			t.Errorf("the configuration is not the application's: %s", c.Data["vpcprobe.yaml"])
+		}
+		mountsConfigOf(t, &one[*appsv1.Deployment](t, objects).Spec.Template, c.Name)
+		names[c.Name] = true
+	}
+	if len(names) != 2 {
+		t.Errorf("two applications share a ConfigMap: %v", names)
 	}
 }
 
