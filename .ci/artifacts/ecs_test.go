@@ -137,6 +137,8 @@ func resolved(n *yamlv3.Node) {
 		n.SetString("${" + n.Value + "}")
 	case "!Sub":
 		n.SetString(n.Value)
+	case "!If": // as if the condition were true
+		*n = *n.Content[1]
 	}
 	for _, below := range n.Content {
 		resolved(below)
@@ -147,7 +149,7 @@ func TestCloudFormation(t *testing.T) {
 	t.Parallel()
 	template := cloudFormation(t, "deploy/ecs/cloudformation.yaml")
 	for k := range template {
-		if !slices.Contains([]string{"AWSTemplateFormatVersion", "Description", "Parameters", "Resources", "Outputs"}, k) {
+		if !slices.Contains([]string{"AWSTemplateFormatVersion", "Description", "Parameters", "Conditions", "Resources", "Outputs"}, k) {
 			t.Errorf("section %s", k)
 		}
 	}
@@ -178,6 +180,41 @@ func TestCloudFormation(t *testing.T) {
 		grants(t, role, p["AssumeRolePolicyDocument"].(map[string]any))
 		for _, inline := range p["Policies"].([]any) {
 			grants(t, role, inline.(map[string]any)["PolicyDocument"].(map[string]any))
+		}
+	}
+}
+
+// Both roles that start the task may do all that deploy/iam says is needed for
+// it, an image in ECR included.
+func TestExecutionRoles(t *testing.T) {
+	t.Parallel()
+	role := cloudFormation(t, "deploy/ecs/cloudformation.yaml")["Resources"].(map[string]any)["ExecutionRole"].(map[string]any)
+	may := map[string][]string{}
+	for _, inline := range role["Properties"].(map[string]any)["Policies"].([]any) {
+		for _, s := range inline.(map[string]any)["PolicyDocument"].(map[string]any)["Statement"].([]any) {
+			may[s.(map[string]any)["Sid"].(string)] = texts(s.(map[string]any)["Action"])
+		}
+	}
+	module := read(t, at("deploy/ecs/terraform/main.tf"))
+	for _, file := range []string{"config-from-ssm.json", "logs.json", "pull-from-ecr.json"} {
+		var document struct {
+			Statement []struct {
+				Sid    string
+				Action any
+			}
+		}
+		if err := json.Unmarshal([]byte(read(t, at("deploy/iam/"+file))), &document); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range document.Statement {
+			actions := texts(s.Action)
+			if !slices.Equal(may[s.Sid], actions) {
+				t.Errorf("cloudformation.yaml: %s allows %v, want %v", s.Sid, may[s.Sid], actions)
+			}
+			quoted := regexp.QuoteMeta(`"` + strings.Join(actions, `", "`) + `"`)
+			if !regexp.MustCompile(`sid += "` + s.Sid + `"\n +actions += \[` + quoted + `\]\n`).MatchString(module) {
+				t.Errorf("terraform/main.tf: %s does not allow %v", s.Sid, actions)
+			}
 		}
 	}
 }

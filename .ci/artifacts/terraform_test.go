@@ -63,7 +63,7 @@ func TestTerraform(t *testing.T) {
 
 // defines notes what a block defines, by its address.
 func defines(names map[string]bool, b *hclsyntax.Block) {
-	for _, always := range []string{"path.module", "each.key", "each.value", "string", "number", "zone", "service.name"} {
+	for _, always := range []string{"path.module", "each.key", "each.value", "statement.value", "string", "number", "zone", "service.name"} {
 		names[always] = true
 	}
 	switch b.Type {

@@ -5,6 +5,9 @@ data "aws_caller_identity" "this" {}
 data "aws_region" "this" {}
 
 locals {
+  # ECR asks who pulls; other registries do not ask AWS.
+  repositories = var.repository_arn == "" ? [] : [var.repository_arn]
+
   # The container is defined once, in task-definition.json.
   definition = jsondecode(file("${path.module}/../task-definition.json"))
   container = merge(local.definition.containerDefinitions[0], {
@@ -64,6 +67,22 @@ data "aws_iam_policy_document" "start" {
     sid       = "WriteThisLogGroupOnly"
     actions   = ["logs:CreateLogStream", "logs:PutLogEvents"]
     resources = ["${aws_cloudwatch_log_group.this.arn}:*"]
+  }
+  dynamic "statement" {
+    for_each = local.repositories
+    content {
+      sid       = "LogInToRegistries"
+      actions   = ["ecr:GetAuthorizationToken"]
+      resources = ["*"] # the action knows no resources
+    }
+  }
+  dynamic "statement" {
+    for_each = local.repositories
+    content {
+      sid       = "PullThisImageOnly"
+      actions   = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
+      resources = [statement.value]
+    }
   }
 }
 

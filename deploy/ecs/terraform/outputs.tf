@@ -3,6 +3,11 @@ output "task_role_arn" {
   value       = aws_iam_role.task.arn
 }
 
+output "execution_role_arn" {
+  description = "The role that ECS starts the tasks with: to be let in by the repository's policy, where the image is another account's."
+  value       = aws_iam_role.execution.arn
+}
+
 output "services" {
   description = "The services by zone."
   value       = { for zone, service in aws_ecs_service.zone : zone => service.name }

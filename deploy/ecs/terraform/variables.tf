@@ -31,9 +31,15 @@ variable "invoke_arns" {
 }
 
 variable "image" {
-  description = "The image. In a VPC without a way out, a copy in ECR."
+  description = "The image. In a VPC without a way out, a copy in ECR; then give repository_arn, too."
   type        = string
   default     = "ghcr.io/vpcprobe/vpcprobe:0.1.0"
+}
+
+variable "repository_arn" {
+  description = "The image's repository, such as arn:aws:ecr:REGION:ACCOUNT:repository/vpcprobe, where the image is in ECR."
+  type        = string
+  default     = ""
 }
 
 variable "architecture" {
