@@ -56,6 +56,11 @@ func TestTerraform(t *testing.T) {
 			t.Errorf("nothing uses %s", name)
 		}
 	}
+	for name := range names {
+		if strings.HasPrefix(name, "aws_iam_role_policy.") && !used[name] {
+			t.Errorf("the service does not wait for %s", name)
+		}
+	}
 	if _, err := os.Stat(at("deploy/ecs/terraform/../task-definition.json")); err != nil {
 		t.Error(err)
 	}

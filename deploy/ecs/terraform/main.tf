@@ -157,4 +157,7 @@ resource "aws_ecs_service" "zone" {
     enable   = true
     rollback = true
   }
+
+  # The roles' names are known before the roles may do anything: tasks that start in between fail.
+  depends_on = [aws_iam_role_policy.start, aws_iam_role_policy.probe]
 }
