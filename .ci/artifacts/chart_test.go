@@ -270,6 +270,7 @@ func TestChartRefuses(t *testing.T) {
 		"two places":                   {`{"existingConfigMap":"a","existingSecret":"b"}`, "the configuration has one place"},
 		"zones without any":            {fmt.Sprintf(one, `"mode":"deploymentPerZone"`), "needs zones"},
 		"readiness by another's share": {fmt.Sprintf(one, `"mode":"statefulset","readiness":{"require":["orders"]}`), "readiness.require needs a mode in which every agent has every target"},
+		"waiting that is not native":   {fmt.Sprintf(one, `"mode":"none","sidecar":{"await":["orders"],"native":false}`), "sidecar.await needs sidecar.native"},
 		"a policy that drops probes":   {fmt.Sprintf(one, `"networkPolicy":{"create":true}`), "would drop every probe"},
 		"a policy without effect":      {fmt.Sprintf(one, `"hostNetwork":true,"networkPolicy":{"create":true,"endpointCIDRs":["10.0.0.0/8"]}`), "does not apply"},
 		"histograms that are not made": {fmt.Sprintf(one, `"podMonitor":{"create":true,"nativeHistograms":true}`), "needs config.metrics.native_histograms"},

@@ -15,6 +15,9 @@ What the schema cannot see: values that are right by themselves and wrong togeth
 {{- if and (eq $v.mode "statefulset") (gt (int $v.replicas) 1) $v.readiness.require -}}
 {{- fail "readiness.require needs a mode in which every agent has every target: with mode statefulset the targets are divided, and the replicas without the required ones would never be ready" -}}
 {{- end -}}
+{{- if and $v.sidecar.await (not $v.sidecar.native) -}}
+{{- fail "sidecar.await needs sidecar.native: an ordinary container holds nothing back, and during an outage its startup probe would keep the pod unready and start the agent anew" -}}
+{{- end -}}
 {{- if and $v.networkPolicy.create (ne $v.mode "none") (not (or $v.networkPolicy.endpointCIDRs $v.networkPolicy.egress)) -}}
 {{- fail "networkPolicy.endpointCIDRs is empty: the policy would drop every probe, and the agent would report it as the outage" -}}
 {{- end -}}

@@ -10,8 +10,9 @@ The sidecar, for application charts that depend on this one with mode: none. In 
     volumes:
       {{- include "vpcprobe.volumes" .Subcharts.vpcprobe | nindent 6 }}
 
-It has no readiness probe: the application's readiness must not follow what the agent sees, unless
-sidecar.await asks for it, and then only once, before the application starts.
+It has no readiness probe: the application's readiness must not follow what the agent sees. With sidecar.await it does
+while the sidecar starts: before the application, and again if the sidecar's container is restarted beside a running
+one, because Kubernetes counts a native sidecar that has not started among what makes a pod unready.
 */}}
 {{- define "vpcprobe.sidecar" -}}
 - {{- include "vpcprobe.container" . | nindent 2 }}
