@@ -98,11 +98,14 @@ func TestPackages(t *testing.T) {
 	tool(t, "nfpm")
 	build := t.TempDir()
 	place(t, binary, build+"/dist/vpcprobe", 0o755)
-	must(t, build, "sh", "-c", `mkdir dist/completions && dist/vpcprobe completion bash >dist/completions/vpcprobe.bash && dist/vpcprobe completion zsh >dist/completions/_vpcprobe`)
 	if err := os.Symlink(at("deploy"), filepath.Join(build, "deploy")); err != nil {
 		t.Fatal(err)
 	}
 	place(t, at("LICENSE"), build+"/LICENSE", 0o644)
+	must(t, build, "sh", "-ec", documentedBuild(t))
+	if built, err := filepath.Glob(build + "/dist/*.deb"); err != nil || len(built) != 1 {
+		t.Errorf("the instruction in nfpm.yaml built %v", built)
+	}
 	for _, kind := range []string{"deb", "rpm"} {
 		out := must(t, build, "env", "ARCH=amd64", "VERSION=1.2.3", "nfpm", "package", "--config", "deploy/ec2/nfpm.yaml", "--packager", kind, "--target", "dist/vpcprobe."+kind)
 		t.Log(strings.TrimSpace(out))
@@ -114,6 +117,20 @@ func TestPackages(t *testing.T) {
 	}
 	t.Run("deb", func(t *testing.T) { deb(t, build+"/dist/vpcprobe.deb") })
 	t.Run("rpm", func(t *testing.T) { rpm(t, build+"/dist/vpcprobe.rpm") })
+}
+
+// documentedBuild are the commands in the header of nfpm.yaml, but for the one
+// that builds the binary, which is there.
+func documentedBuild(t testing.TB) string {
+	t.Helper()
+	var commands strings.Builder
+	header, _, _ := strings.Cut(read(t, at("deploy/ec2/nfpm.yaml")), "\nname:")
+	for _, m := range regexp.MustCompile(`(?m)^#   (.*)$`).FindAllStringSubmatch(header, -1) {
+		if m[1] != ".ci/build dist/vpcprobe" {
+			commands.WriteString(m[1] + "\n")
+		}
+	}
+	return commands.String()
 }
 
 // installed are the files of a package.
