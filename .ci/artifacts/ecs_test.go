@@ -87,6 +87,10 @@ func hardened(t testing.TB, where string, c types.ContainerDefinition) {
 		env[*e.Name] = *e.Value
 	}
 	configuredBy(t, where, env)
+	group := c.LogConfiguration.Options["awslogs-group"]
+	if made := "aws logs create-log-group --log-group-name " + group + "\n"; !strings.HasPrefix(group, "${") && !strings.Contains(read(t, at("docs/deploy/ecs.md")), made) {
+		t.Errorf("%s: nobody makes the log group %s, without which the task does not start", where, group)
+	}
 	if labels := c.DockerLabels; labels != nil && (labels["ECS_PROMETHEUS_EXPORTER_PORT"] != "9643" || labels["ECS_PROMETHEUS_METRICS_PATH"] != "/metrics") {
 		t.Errorf("%s: labels %v", where, labels)
 	}
