@@ -3,12 +3,16 @@ package artifacts
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/service/ecs"
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 	yamlv3 "go.yaml.in/yaml/v3"
+	appsv1 "k8s.io/api/apps/v1"
 )
 
 // pages are the documents about deployment.
@@ -74,7 +78,7 @@ func applied(t testing.TB, text string) {
 // Every command of ours in the documents is one that the binary knows.
 func TestDocsCommands(t *testing.T) {
 	t.Parallel()
-	commands := regexp.MustCompile("(?m)(?:^ {0,4}|`)vpcprobe ((?:run|check|cert|config|explain|health|lab|trace|version)\\b[^`\n>#]*)")
+	commands := regexp.MustCompile("(?m)(?:^ {0,4}|`|-- /|CREDENTIALS_DIRECTORY=\\S+ )vpcprobe ((?:run|check|cert|config|explain|health|lab|trace|version)\\b[^`\n>#]*)")
 	found := 0
 	for _, page := range pages(t) {
 		for _, m := range commands.FindAllStringSubmatch(read(t, page), -1) {
@@ -85,6 +89,38 @@ func TestDocsCommands(t *testing.T) {
 	if found < 6 {
 		t.Errorf("only %d commands", found)
 	}
+}
+
+// The runbooks' first commands find the configuration where the agent has it:
+// in the package, in the chart's container, and in the task's environment.
+func TestRunbookCommands(t *testing.T) {
+	t.Parallel()
+	tool(t, "helm")
+	page := read(t, at("docs/alerts.md"))
+	d := one[*appsv1.Deployment](t, rendered(t, "--values", at(chart+"/ci/deployment-values.yaml")))
+	c := d.Spec.Template.Spec.Containers[0]
+	path, ok := strings.CutPrefix(c.Args[1], "--config=")
+	if want := "kubectl exec --namespace NAMESPACE POD --container " + c.Name + " -- /vpcprobe check --config " + path + " TARGET\n"; !ok || !strings.Contains(page, want) {
+		t.Errorf("docs/alerts.md lacks %s", want)
+	}
+	if want := "sudo CREDENTIALS_DIRECTORY=/etc/vpcprobe vpcprobe check " + strings.TrimPrefix(unit(t)["ExecStart"][0], "/usr/bin/vpcprobe run ") + " TARGET\n"; !strings.Contains(page, want) {
+		t.Errorf("docs/alerts.md lacks %s", want)
+	}
+
+	given := regexp.MustCompile(`(?m)--task-definition (\S+) .*--overrides '(.*)'$`).FindStringSubmatch(page)
+	if given == nil {
+		t.Fatal("docs/alerts.md has no command for ECS")
+	}
+	var overrides types.TaskOverride
+	strictly(t, "docs/alerts.md", given[2], &overrides)
+	camelCase(t, "docs/alerts.md", given[2], reflect.TypeOf(overrides))
+	var task ecs.RegisterTaskDefinitionInput
+	strictly(t, "task-definition.json", read(t, at("deploy/ecs/task-definition.json")), &task)
+	agent, check := task.ContainerDefinitions[0], overrides.ContainerOverrides[0]
+	if *task.Family != given[1] || *agent.Name != *check.Name || !slices.Equal(agent.Command[1:], check.Command[1:3]) {
+		t.Errorf("docs/alerts.md: %s %s %q is not the agent's task", given[1], *check.Name, check.Command)
+	}
+	accepted(t, "docs/alerts.md", check.Command)
 }
 
 // Every link within the project leads somewhere, and every finding exists.
