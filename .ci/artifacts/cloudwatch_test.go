@@ -52,6 +52,9 @@ func TestCloudWatch(t *testing.T) {
 				t.Errorf("%s: dimensions %s", name, got)
 			}
 		case "AWS::CloudWatch::Dashboard":
+			if given, ok := properties["DashboardName"]; ok {
+				t.Errorf("the dashboard is called %s: targets may have names that dashboards may not", given)
+			}
 			widgets(t, properties["DashboardBody"].(string), known)
 		}
 	}
