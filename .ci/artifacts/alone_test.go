@@ -88,6 +88,35 @@ exit $status`, binary, config)...)
 	}
 }
 
+// With /proc as the unit has it, the agent's metrics of itself are complete:
+// when it started is reckoned from /proc/stat, which ProcSubset=pid would hide.
+func TestTheUnitShowsTheAgentItself(t *testing.T) {
+	for _, name := range []string{"setpriv", "curl"} {
+		tool(t, name)
+	}
+	options := "defaults"
+	for k, option := range map[string]string{"ProtectProc": "hidepid=", "ProcSubset": "subset="} {
+		for _, v := range unit(t)[k] {
+			options += "," + option + v
+		}
+	}
+	config := filepath.Join(filepath.Dir(binary), "itself.yaml")
+	write(t, config, "listen: 127.0.0.1:9700\nhealth_listen: 127.0.0.1:9701\ntargets: [{name: orders, kind: custom-domain, domain: localhost}]\n")
+	out := alone(t, "/tmp", append([]string{"unshare", "--mount", "--", "sh", "-c", `mount -t proc -o "$0" proc /proc && exec "$@"`, options},
+		nobody("sh", "-c", `
+"$0" run --config "$1" 2>/dev/null &
+agent=$!
+for i in $(seq 150); do "$0" health --address 127.0.0.1:9701 >/dev/null 2>&1 && break; sleep 0.1; done
+curl -s 127.0.0.1:9700/metrics | grep '^process_'
+kill $agent
+wait $agent`, binary, config)...)...)
+	for _, want := range []string{"cpu_seconds_total", "max_fds", "network_receive_bytes_total", "open_fds", "resident_memory_bytes", "start_time_seconds"} {
+		if !strings.Contains(out, "process_"+want+" ") {
+			t.Errorf("no process_%s:\n%s", want, out)
+		}
+	}
+}
+
 // What the unit forbids, the agent does not do: systemd is not what runs this
 // test, so strace is asked.
 func TestTheUnitForbidsNothingNeeded(t *testing.T) {
