@@ -115,13 +115,16 @@ func scopeOf(kinds []probes.Kind, r agent.Round, module string) (scope, error) {
 		last = len(kinds) - 1
 	case last < 0:
 		return s, fmt.Errorf("unknown module %q: use one of %s, or none for the whole walk", module, strings.Join(names, ", "))
-	case !r.Started.IsZero() && len(r.Evidence.Of(module)) == 0:
+	case !r.Started.IsZero() && !slices.Contains(r.Evidence.Kinds(), module):
 		return s, fmt.Errorf("module %q is not run for this target: use one of %s, or none for the whole walk", module, strings.Join(r.Evidence.Kinds(), ", "))
 	}
 	for _, k := range kinds[:last+1] {
 		if len(r.Evidence.Of(k.Name)) > 0 {
 			s.kinds = append(s.kinds, k)
 		}
+	}
+	if n := len(s.kinds); module != "" && n > 0 {
+		s.module = s.kinds[n-1].Name // a kind that had nothing to do leaves the answer to what it stands on
 	}
 	s.choose()
 	return s, nil
@@ -167,6 +170,9 @@ func (s *scope) success() (ok bool, unknown string) {
 	if s.expected() {
 		return true, ""
 	}
+	if s.cut() {
+		return false, ""
+	}
 	for i := len(s.kinds) - 1; i >= 0; i-- {
 		if r, known := latest(s.Evidence, s.kinds[i].Name); known && (r == failure || s.kinds[i].Name == s.module) {
 			return r == success, ""
@@ -193,6 +199,13 @@ func (s *scope) expected() bool {
 	return slices.ContainsFunc(s.Findings, func(f probes.Finding) bool {
 		return f.Expected && slices.ContainsFunc(f.Because, func(o probes.Observation) bool { return o.Kind == s.module })
 	})
+}
+
+// cut reports whether a lane ends at or below the module. What is skipped there
+// is no failure of the module's, but callers do not get through it.
+func (s *scope) cut() bool {
+	n := len(s.kinds)
+	return n > 0 && s.kinds[n-1].Per == probes.PerLane && s.onLane && s.fails(s.lane)
 }
 
 // gauges registers gauges as blackbox_exporter has them.

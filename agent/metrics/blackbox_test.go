@@ -33,6 +33,7 @@ func probed() []probes.Kind {
 		{Name: "trace"},
 		{Name: "handshake", Per: probes.PerLane, Metrics: []*probes.Metric{probedTLS, probedExpiry}},
 		{Name: "invoke", Per: probes.PerLane, Metrics: []*probes.Metric{probedStatus}},
+		{Name: "followup"},
 	}
 }
 
@@ -175,6 +176,9 @@ func TestBlackboxSuccess(t *testing.T) {
 		saw("connect", probes.Skip("")...).saw("invoke", probes.Skip("")...)
 	ours := of("orders", agent.Unknown, laneAt(1, true)).saw("resolve", lookup(probes.OK, time.Millisecond)).
 		saw("connect", onLane(1, probes.Fault, probes.PhaseConnect, 0)).saw("invoke", probes.Skip("")...)
+	asking := func() *view {
+		return walked(agent.Degraded, probes.Denied, 403).saw("followup", probes.Observation{Addr: addr(2), Outcome: probes.Denied})
+	}
 	for _, tt := range []struct {
 		name   string
 		r      *view
@@ -194,6 +198,15 @@ func TestBlackboxSuccess(t *testing.T) {
 		{"our own trouble on the layer", ours, "connect", "503"},
 		{"our own trouble below", ours, "invoke", "503"},
 		{"below our own trouble", ours, "resolve", "1"},
+		{"a lane that ends below", halfConnected(), "invoke", "0"},
+		{"a lane that ends below, one layer up", halfConnected(), "handshake", "0"},
+		{"a lane that ends here", halfConnected(), "connect", "0"},
+		{"below the lane that ends", halfConnected(), "resolve", "1"},
+		{"beside the lane that ends", halfConnected(), "trace", "1"},
+		{"nothing to ask about", walked(agent.Reachable, probes.OK, 200).saw("followup"), "followup", "1"},
+		{"a failure that leaves nothing to ask", walked(agent.Degraded, probes.ServerError, 500).saw("followup"), "followup", "0"},
+		{"asked about a failure", asking(), "followup", "0"},
+		{"nothing asked through our own trouble", ours.saw("followup"), "followup", "503"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			code, got := probe(t, *tt.r.r.Round, "target=orders&module="+tt.module)
@@ -208,6 +221,15 @@ func TestBlackboxSuccess(t *testing.T) {
 			}
 		})
 	}
+}
+
+// halfConnected is a round in which one of two lanes cannot be connected to.
+func halfConnected() *view {
+	skipped := onLane(2, probes.Skipped, "", 0)
+	return walked(agent.Degraded, probes.OK, 200).
+		saw("connect", onLane(2, probes.Timeout, probes.PhaseConnect, time.Second), onLane(1, probes.OK, probes.PhaseConnect, time.Millisecond)).
+		saw("handshake", skipped, onLane(1, probes.OK, probes.PhaseTLS, time.Millisecond)).
+		saw("invoke", skipped, onLane(1, probes.OK, probes.PhaseProcessing, time.Millisecond, probedStatus.Is(200)))
 }
 
 // An answer that did not come is zeros, as blackbox_exporter has it.
@@ -242,8 +264,8 @@ func TestBlackboxRefuses(t *testing.T) {
 	}{
 		{"no target", r, "", 400, "say which target: /probe?target=NAME&module=KIND"},
 		{"no such target", r, "target=http://169.254.169.254/", 404, `no target is called "http://169.254.169.254/"; only configured ones can be asked for`},
-		{"no such module", r, "target=orders&module=http_2xx", 400, `unknown module "http_2xx": use one of resolve, connect, trace, handshake, invoke, or none for the whole walk`},
-		{"no such module of a new target", fresh, "target=orders&module=tcp", 400, `unknown module "tcp": use one of resolve, connect, trace, handshake, invoke, or none for the whole walk`},
+		{"no such module", r, "target=orders&module=http_2xx", 400, `unknown module "http_2xx": use one of resolve, connect, trace, handshake, invoke, followup, or none for the whole walk`},
+		{"no such module of a new target", fresh, "target=orders&module=tcp", 400, `unknown module "tcp": use one of resolve, connect, trace, handshake, invoke, followup, or none for the whole walk`},
 		{"a module that is not run", lookedUp, "target=orders&module=invoke", 400, `module "invoke" is not run for this target: use one of resolve, or none for the whole walk`},
 		{"not walked yet", fresh, "target=orders&module=invoke", 503, `target "orders" was not walked yet`},
 	} {
