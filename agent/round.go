@@ -28,7 +28,7 @@ type Round struct {
 // the agent's own.
 type Update struct {
 	*Round
-	Fresh []probes.Observation // what the walk added, lowest layer first
+	Fresh []probes.Observation // what the walk added, lowest layer first, without what kinds remember of earlier ones
 }
 
 // A Verdict is the answer to the question whether the target can be reached.

@@ -232,7 +232,7 @@ func (a *Agent) work(ctx context.Context, w *walk) {
 		r := s.walkAll(w)
 		a.reschedule(s, &r)
 		if ctx.Err() == nil {
-			a.record(w, Update{&r, joined(s.obs)})
+			a.record(w, Update{&r, fresh(joined(s.obs), r.Started)})
 		}
 		if w = a.finish(w); w == nil {
 			w = a.another()

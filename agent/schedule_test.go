@@ -563,6 +563,41 @@ func TestEvidenceIsCarried(t *testing.T) {
 	})
 }
 
+// What a kind remembers of an earlier walk is evidence, but not fresh, even
+// where nothing else is.
+func TestRememberedIsNotFresh(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var first time.Time
+		remembers := func(context.Context, probes.Evidence, *probes.Line) []probes.Observation {
+			if first.IsZero() {
+				first = time.Now()
+			}
+			return []probes.Observation{{Outcome: probes.Denied, Start: first}, {Outcome: probes.OK}}
+		}
+		a := newAgent(t, []probes.Kind{
+			opens(ends(probes.OK), lanes(1)),
+			kind("followup", probes.PerTarget, remembers),
+		}, target("orders"))
+		var got []string
+		run(t, a, 25*time.Second, sink(func(u Update) {
+			fresh := ""
+			for _, o := range u.Fresh {
+				fresh += fmt.Sprintf("%s=%s ", o.Kind, o.Outcome)
+			}
+			got = append(got, fresh+"of "+outcomes(*u.Round))
+		}))
+		known := "of resolve=ok followup=denied followup=ok"
+		want := []string{
+			"resolve=ok followup=denied followup=ok " + known,
+			"resolve=ok followup=ok " + known,
+			"resolve=ok followup=ok " + known,
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
 // At the end, rounds that were interrupted are not recorded.
 func TestEndOfARun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

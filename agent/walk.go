@@ -279,6 +279,18 @@ func joined(lists [][]probes.Observation) []probes.Observation {
 	return nil
 }
 
+// fresh are the observations that began in a walk. Kinds may repeat what they
+// remember of earlier ones, which was counted then. Mostly there is no such, and
+// no copy is made.
+func fresh(obs []probes.Observation, started time.Time) []probes.Observation {
+	for i := range obs {
+		if obs[i].Start.Before(started) {
+			return probes.Filter(obs, func(o probes.Observation) bool { return !o.Start.Before(started) })
+		}
+	}
+	return obs
+}
+
 // walkLane runs a group of kinds on one lane. Of the other lanes each step
 // sees only what was known before the group began: what it sees does not
 // depend on which lane is faster.
