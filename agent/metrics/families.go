@@ -123,11 +123,11 @@ func (m *Metrics) walkFamilies() []*family {
 		},
 	}, {
 		name: prefix + "walks_total", typ: counterType, labels: []string{"target", "verdict"},
-		help: "Walks of the target, by their verdict. A verdict appears at its first occurrence.",
+		help: "Walks of the target, by their verdict. A verdict appears at its first occurrence, but unreachable with the first walk, so that the first outage is not lost to rates.",
 		ofTarget: func(s *state, out *samples) {
 			for i, n := range s.walks {
-				if n > 0 {
-					out.add(float64(n), s.target.Name, string(agent.Verdicts[i]))
+				if v := agent.Verdicts[i]; n > 0 || v == agent.Unreachable {
+					out.add(float64(n), s.target.Name, string(v))
 				}
 			}
 		},

@@ -14,7 +14,7 @@ const referenceHead = `<!-- Generated from the declarations in the code. Do not 
 A running agent serves these at ` + "`/metrics`" + `, as text, as OpenMetrics and in Prometheus' binary format, beside the usual
 ` + "`go_*` and `process_*`" + ` of itself. What the targets are like is read from their latest walks: a series of an address that leaves
 the DNS, or of a target that leaves the configuration, leaves with it. Results, reasons and findings appear at their first
-occurrence, so a target with one address and one name form has at most 60 series, and none that is always 0.
+occurrence, so a target with one address and one name form has at most 60 series, and only one that is always 0: its unreachable walks.
 
 Labels: ` + "`target`" + ` is the target's name; ` + "`kind`" + ` the kind of probe; ` + "`via`" + ` the name form (private-dns, endpoint, alias, domain);
 ` + "`address`" + ` an IP address; ` + "`resolver`" + ` a resolver as configured; ` + "`reason`" + ` an outcome, see [json.md](json.md#outcomes);
