@@ -54,8 +54,9 @@ type EMF struct {
 	dropped atomic.Uint64
 	failed  atomic.Uint64
 
-	mu     sync.Mutex
-	active map[string][]string // the findings of each target's latest round
+	mu      sync.Mutex
+	active  map[string][]string // the findings of each target's latest round
+	closing []written           // of targets that were forgotten: what found no place yet
 }
 
 // written is what is to be written of a round. One without a verdict has nothing
@@ -85,6 +86,7 @@ func (e *EMF) Record(r agent.Update) {
 	target := r.Evidence.Target.Name
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.close()
 	gone := slices.DeleteFunc(slices.Clone(e.active[target]), func(id string) bool { return slices.Contains(found, id) })
 	if !e.enqueue(written{r, gone}) {
 		return
@@ -115,9 +117,23 @@ func (e *EMF) Forget(target string) {
 	defer e.mu.Unlock()
 	if gone := e.active[target]; len(gone) > 0 {
 		last := &agent.Round{Evidence: probes.Evidence{Target: &probes.Target{Name: target}}, Started: time.Now()}
-		e.enqueue(written{agent.Update{Round: last}, gone})
+		e.closing = append(e.closing, written{agent.Update{Round: last}, gone})
+		e.close()
 	}
 	delete(e.active, target)
+}
+
+// close enqueues what is gone of forgotten targets, as far as there are places.
+// Nobody would say it again, so it waits for one.
+func (e *EMF) close() {
+	for len(e.closing) > 0 {
+		select {
+		case e.queue <- e.closing[0]:
+			e.closing = e.closing[1:]
+		default:
+			return
+		}
+	}
 }
 
 // Dropped returns how many rounds were not written, because the reader was too
@@ -144,14 +160,22 @@ func (e *EMF) drain(ctx context.Context) {
 	for {
 		select {
 		case r := <-e.queue:
-			e.write(r)
+			e.next(r)
 		case <-ctx.Done():
 			for len(e.queue) > 0 {
-				e.write(<-e.queue)
+				e.next(<-e.queue)
 			}
 			return
 		}
 	}
+}
+
+// next writes a round, in whose place another may wait.
+func (e *EMF) next(r written) {
+	e.mu.Lock()
+	e.close()
+	e.mu.Unlock()
+	e.write(r)
 }
 
 // write writes the lines of a round at once.

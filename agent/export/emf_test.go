@@ -306,6 +306,36 @@ func TestEMFForgets(t *testing.T) {
 	}
 }
 
+// That a forgotten target's findings are gone waits for a place, before what is
+// recorded of a new target of that name.
+func TestEMFForgetsWhileTheQueueIsFull(t *testing.T) {
+	t.Parallel()
+	var b bytes.Buffer
+	e := NewEMF(&b, EMFOptions{Queue: 2})
+	a := probes.Finding{Rule: silent, Certainty: probes.Certain}
+	e.Record(round("orders", agent.Unreachable, a))
+	e.Record(round("users", agent.Unreachable, a))
+	e.Forget("orders")
+	e.Forget("users")
+	if e.Dropped() != 0 {
+		t.Errorf("%d dropped", e.Dropped())
+	}
+	e.write(<-e.queue)
+	e.Record(round("orders", agent.Unreachable, a)) // there is a place, but not for it
+	over, stop := context.WithCancel(t.Context())
+	stop()
+	e.Run(over)
+	var got []string
+	for _, d := range documents(t, b.String()) {
+		if d["Active"] != nil {
+			got = append(got, fmt.Sprint(d["Target"], " ", d["Active"]))
+		}
+	}
+	if diff := cmp.Diff([]string{"orders 1", "users 1", "orders 0", "users 0"}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 // More values than a line may hold go into further lines, none is lost.
 func TestEMFManyValues(t *testing.T) {
 	t.Parallel()
