@@ -330,6 +330,18 @@ func TestCondenseIsBounded(t *testing.T) {
 	if !strings.Contains(text.String(), "✗ and 22 more: denied\n") {
 		t.Error(text.String())
 	}
+	lanes := make([]probes.Lane, len(obs))
+	for i, o := range obs {
+		lanes[i] = probes.Lane{Via: o.Via, Addr: o.Addr}
+	}
+	for last, want := range map[bool]string{false: "‼ and 22 more: denied\n", true: "✗ and 22 more: denied\n"} {
+		lanes[len(lanes)-1].Answered = last
+		text.Reset()
+		New(&text, Style{}).Step(agent.Step{Target: orders, Kind: "invoke", Observations: obs, Lanes: lanes})
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("callers take the last: %t\n%s", last, &text)
+		}
+	}
 }
 
 // A resolver that is asked by its address is named once.

@@ -27,7 +27,7 @@ type row struct {
 func condense(s agent.Step) []row {
 	groups := alike(s)
 	var rows, last []row
-	shown, hidden := map[probes.Outcome]int{}, map[probes.Outcome]int{}
+	shown, hidden, worst := map[probes.Outcome]int{}, map[probes.Outcome]int{}, map[probes.Outcome]mark{}
 	for _, g := range groups {
 		o := g[0].Outcome
 		switch shown[o]++; {
@@ -37,11 +37,12 @@ func condense(s agent.Step) []row {
 			rows = append(rows, together(s, g))
 		default:
 			hidden[o] += len(g)
+			worst[o] = max(worst[o], markOf(s, g[0]))
 		}
 	}
 	for _, g := range groups { // in the order of appearance
 		if o := g[0].Outcome; hidden[o] > 0 {
-			rows = append(rows, row{mark: bad, who: fmt.Sprintf("and %d more: %s", hidden[o], o)})
+			rows = append(rows, row{mark: worst[o], who: fmt.Sprintf("and %d more: %s", hidden[o], o)})
 			hidden[o] = 0
 		}
 	}
