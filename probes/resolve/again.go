@@ -52,8 +52,10 @@ func asked(obs []probes.Observation, names ...string) []int {
 	return at
 }
 
-// unexplained lists the names that lead to addresses at which the endpoint may
-// be, but which its own name has not shown yet.
+// unexplained lists the names to ask for again, since what leads to addresses at
+// which the endpoint may be, but which its own name has not shown yet, is not
+// explained: the names that do, and for an entry of the hosts file, which does not
+// rotate, the endpoint's own.
 func unexplained(t *probes.Target, obs []probes.Observation) []string {
 	own := ownAddrs(t, obs)
 	if len(own) == 0 {
@@ -62,7 +64,13 @@ func unexplained(t *probes.Target, obs []probes.Observation) []string {
 	mayBeOne := func(a netip.Addr) bool { return !isPublic(a) || slices.ContainsFunc(own, isPublic) }
 	var odd []string
 	for _, o := range obs {
-		if slices.ContainsFunc(strangers(own, dnsAddrs(o)), mayBeOne) && !slices.Contains(odd, o.Name) {
+		d := Of(o)
+		if !slices.ContainsFunc(strangers(own, d.appendAll(nil)), mayBeOne) {
+			continue
+		}
+		if d.Transport == OverHosts {
+			odd = append(odd, t.Endpoint.DNSName)
+		} else {
 			odd = append(odd, o.Name)
 		}
 	}

@@ -17,7 +17,8 @@ import (
 //  1. The resolver itself: it is silent, unreachable, failing, refusing or
 //     talks nonsense. Nothing can be said of the name then, and another
 //     resolver that works explains nothing.
-//  2. The hosts file, since it precedes the DNS on this machine only.
+//  2. The hosts file, since it precedes the DNS on this machine only; or the
+//     configuration, if the entry leads where the endpoint's own name does.
 //  3. Another resolver's DNS leads this same name to the endpoint, so name,
 //     endpoint and private DNS are all right: the resolvers disagree.
 //  4. The endpoint and the API are of two regions: then the endpoint's private
@@ -37,7 +38,7 @@ func causeOf(seen probes.Evidence, o probes.Observation) (id string, sure probes
 		return id, certainIf(alwaysEnds(seen, o) && !heard)
 	}
 	if d.Transport == OverHosts {
-		return hostsOverride, certainIf(len(Expected(seen)) > 0)
+		return hostsCause(seen, d)
 	}
 	if worksElsewhere(seen, o) {
 		return resolversDisagree, probes.Certain
@@ -76,6 +77,29 @@ func resolverCause(o probes.Observation, d *Detail) string {
 		return resolverBadReply
 	}
 	return ""
+}
+
+// hostsCause says why an entry of the hosts file leads elsewhere, as it seems.
+func hostsCause(seen probes.Evidence, d *Detail) (string, probes.Certainty) {
+	if overtaken(seen, d) {
+		return addressesOutdated, probes.Likely
+	}
+	return hostsOverride, certainIf(len(Expected(seen)) > 0 && impossible(seen, d))
+}
+
+// overtaken reports whether the answer leads where the endpoint's own name does,
+// and the configuration does not know of it.
+func overtaken(seen probes.Evidence, d *Detail) bool {
+	return outdated(seen) && within(d.compared().Unexpected, ownAddrs(seen.Target, seen.Of(name)))
+}
+
+// impossible reports whether the answer has an address that no interface of the
+// endpoint can have. Of any other nothing is certain: the configuration may lack
+// an interface, and where answers rotate, the endpoint's own name need not have
+// shown it, however often it was asked for (a cache may keep what it showed once).
+func impossible(seen probes.Evidence, d *Detail) bool {
+	never := func(a netip.Addr) bool { return !MayBeEndpoint(a) }
+	return slices.ContainsFunc(d.compared().Unexpected, never) && !slices.ContainsFunc(Expected(seen), never)
 }
 
 // alwaysEnds reports whether all lookups at the resolver ended alike.
@@ -175,7 +199,7 @@ func addressCause(seen probes.Evidence, o probes.Observation, d *Detail) (string
 	switch {
 	case o.Via == probes.ViaPrivateDNS && onlyPublic(d):
 		return privateDNSOff, certainIf(fromAmazon(o.Addr.Addr()))
-	case outdated(seen) && within(d.compared().Unexpected, own):
+	case overtaken(seen, d):
 		return addressesOutdated, probes.Likely
 	case len(configured) == 0 && len(own) > 0 && o.Name != t.Endpoint.DNSName:
 		if len(d.compared().Matching) > 0 {

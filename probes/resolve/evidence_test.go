@@ -251,6 +251,28 @@ func TestNotesSayWhoAnsweredWhat(t *testing.T) {
 	}
 }
 
+// Where the addresses may be the endpoint's all the same, the notes say so.
+func TestNotesSayWhatElseMayBe(t *testing.T) {
+	t.Parallel()
+	const configured = "or endpoint.addresses is out of date or lacks some: answers that rotate do not tell, since each shows only some"
+	for _, tt := range []struct {
+		id, last string
+		scenario
+	}{
+		{hostsOverride, configured, scenario{change: system, hosts: "10.0.9.9 " + api, at: one(healthy())}},
+		{hostsOverride, "the endpoint's addresses: 10.0.1.17, 10.0.2.23", scenario{change: system, hosts: public + " " + api, at: one(healthy())}},
+		{hostsOverride, "or the endpoint has addresses that its own name has not shown: endpoint.addresses would tell",
+			scenario{change: all(system, unknownAddresses), hosts: "10.0.9.9 " + api, at: one(healthy())}},
+	} {
+		w := world{target: orders(), resolvers: tt.at, hosts: tt.hosts, conf: "nameserver 10.0.0.2"}
+		tt.change(&w.target)
+		found := probes.Diagnose(Rules, w.walk(t))
+		if len(found) != 1 || found[0].Rule.ID != tt.id || found[0].Notes[len(found[0].Notes)-1] != tt.last {
+			t.Errorf("findings %+v, want %s with the last note %q", found, tt.id, tt.last)
+		}
+	}
+}
+
 // A field that is forgotten there is lost with the whole course.
 func TestEveryFieldOfACourseIsToTell(t *testing.T) {
 	t.Parallel()

@@ -95,6 +95,7 @@ var Rules = []*probes.Rule{
 		Means:  "An entry in this host's hosts file precedes the DNS. Programs here connect to the address it gives, whatever the DNS says, and nslookup and dig, which do not read it, show nothing wrong.",
 		Fix:    "Remove or correct the line (`grep -n NAME /etc/hosts`; in Kubernetes: hostAliases of the pod).",
 		Source: "hosts(5), nsswitch.conf(5)",
+		Notes:  sayOpen,
 	}),
 	attributed(probes.Rule{
 		ID:    resolversDisagree,
@@ -216,7 +217,9 @@ func attributed(r probes.Rule) *probes.Rule {
 		}
 		return sure, because
 	}
-	r.Notes = sayAll
+	if r.Notes == nil {
+		r.Notes = sayAll
+	}
 	return &r
 }
 
@@ -267,6 +270,19 @@ func sayAll(seen probes.Evidence, because []probes.Observation) []string {
 		notes = append(notes, "the endpoint's addresses: "+list(expected))
 	}
 	return notes
+}
+
+// sayOpen says, too, why the addresses may be the endpoint's all the same.
+func sayOpen(seen probes.Evidence, because []probes.Observation) []string {
+	notes := sayAll(seen, because)
+	open := func(o probes.Observation) bool { return leadsElsewhere(o) && !impossible(seen, Of(o)) }
+	switch {
+	case !slices.ContainsFunc(because, open):
+		return notes
+	case len(configuredOf(seen.Target)) > 0:
+		return append(notes, "or endpoint.addresses is out of date or lacks some: answers that rotate do not tell, since each shows only some")
+	}
+	return append(notes, "or the endpoint has addresses that its own name has not shown: endpoint.addresses would tell")
 }
 
 func leadsElsewhere(o probes.Observation) bool { return o.Outcome == probes.Elsewhere }
