@@ -198,7 +198,7 @@ func addressCause(seen probes.Evidence, o probes.Observation, d *Detail) (string
 	configured := configuredOf(t)
 	switch {
 	case o.Via == probes.ViaPrivateDNS && onlyPublic(d):
-		return privateDNSOff, certainIf(fromAmazon(o.Addr.Addr()))
+		return privateDNSOff, certainIf(fromAmazon(o.Addr.Addr()) && impossible(seen, d))
 	case overtaken(seen, d):
 		return addressesOutdated, probes.Likely
 	case len(configured) == 0 && len(own) > 0 && o.Name != t.Endpoint.DNSName:
@@ -207,7 +207,7 @@ func addressCause(seen probes.Evidence, o probes.Observation, d *Detail) (string
 		}
 		return namesDisagree, probes.Likely
 	}
-	return wrongAddresses, certainIf(len(configured) > 0 && len(own) > 0 && within(own, configured))
+	return wrongAddresses, certainIf(len(own) > 0 && within(own, configured) && impossible(seen, d))
 }
 
 // onlyPublic reports whether every address of the answer is a public one that

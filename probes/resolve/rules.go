@@ -162,6 +162,7 @@ var Rules = []*probes.Rule{
 		Fix: "Compare with the interfaces: `aws ec2 describe-network-interfaces --filters Name=interface-type,Values=vpc_endpoint --query 'NetworkInterfaces[].[PrivateIpAddress,Description]'`. " +
 			"Replace hand-made A records by an alias for the endpoint's own name.",
 		Source: docEndpoints + " (compare the addresses of both names)",
+		Notes:  sayOpen,
 	}),
 	attributed(probes.Rule{
 		ID:     namesDisagree,
