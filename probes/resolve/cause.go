@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/miekg/dns"
-
 	"vpcprobe/probes"
 )
 
@@ -20,7 +18,8 @@ import (
 //  2. The hosts file, since it precedes the DNS on this machine only; or the
 //     configuration, if the entry leads where the endpoint's own name does.
 //  3. Another resolver's DNS leads this same name to the endpoint, so name,
-//     endpoint and private DNS are all right: the resolvers disagree.
+//     endpoint and private DNS are all right: the resolvers disagree, unless what
+//     the other one knows is what this one failed to answer.
 //  4. The endpoint and the API are of two regions: then the endpoint's private
 //     DNS has no such name, and every comparison fails for that reason.
 //  5. The name: which one does not exist, and which others do.
@@ -40,8 +39,11 @@ func causeOf(seen probes.Evidence, o probes.Observation) (id string, sure probes
 	if d.Transport == OverHosts {
 		return hostsCause(seen, d)
 	}
-	if worksElsewhere(seen, o) {
-		return resolversDisagree, probes.Certain
+	if elsewhere(seen, o, refutes) {
+		return resolversDisagree, certainIf(o.Outcome != probes.Elsewhere || impossible(seen, d))
+	}
+	if elsewhere(seen, o, missed) {
+		return failureOf(o, d), probes.Likely
 	}
 	if twoRegions(seen.Target) {
 		return regionMismatch, probes.Likely
@@ -56,9 +58,14 @@ func causeOf(seen probes.Evidence, o probes.Observation) (id string, sure probes
 // if it knows the name and no IPv4 address of it: then it is of little matter
 // that it fails for IPv6, which is a finding of its own.
 func resolverCause(o probes.Observation, d *Detail) string {
-	if d.course().failed(dns.TypeAAAA) {
+	if d.course().failed("AAAA") {
 		return ""
 	}
+	return failureOf(o, d)
+}
+
+// failureOf names the resolver's failure, if the lookup ended in one.
+func failureOf(o probes.Observation, d *Detail) string {
 	switch o.Outcome {
 	case probes.Timeout, probes.Refused, probes.Unreachable, probes.Prohibited, probes.Reset, probes.Closed:
 		if d.course().Truncated && d.Transport == OverTCP {
@@ -112,11 +119,11 @@ func alwaysEnds(seen probes.Evidence, o probes.Observation) bool {
 	return true
 }
 
-// worksElsewhere reports whether another resolver's DNS leads the same name to
-// the endpoint.
-func worksElsewhere(seen probes.Evidence, o probes.Observation) bool {
+// elsewhere reports whether another resolver's DNS leads the same name to the
+// endpoint, with an answer that tells something of this lookup.
+func elsewhere(seen probes.Evidence, o probes.Observation, tells func(p, o probes.Observation) bool) bool {
 	return slices.ContainsFunc(seen.Of(name), func(p probes.Observation) bool {
-		return p.Name == o.Name && p.Resolver != o.Resolver && p.Outcome == probes.OK && Of(p).Transport != OverHosts && refutes(p, o)
+		return p.Name == o.Name && p.Resolver != o.Resolver && p.Outcome == probes.OK && Of(p).Transport != OverHosts && tells(p, o)
 	})
 }
 
@@ -158,7 +165,7 @@ func nameCause(seen probes.Evidence, o probes.Observation) (string, probes.Certa
 	case o.Via == probes.ViaAlias && absent && at.apiMissing == 0:
 		return aliasNotAssociated, probes.Possible
 	case absent: // where A failed: some servers deny names when asked for AAAA (RFC 4074, 4.2)
-		return nameNotFound, certainIf(!Of(o).course().failed(dns.TypeA))
+		return nameNotFound, certainIf(!Of(o).course().failed("A"))
 	}
 	return nameWithoutAddress, certainIf(o.Outcome == probes.NoAddress)
 }

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/miekg/dns"
-
 	"vpcprobe/probes"
 )
 
@@ -73,8 +71,8 @@ func (c *Course) straight() bool {
 
 // failed reports whether the questions for addresses of one family failed, A or
 // AAAA, while the other was answered.
-func (c *Course) failed(qtype uint16) bool {
-	return slices.ContainsFunc(c.Failed, func(f Failure) bool { return f.What == dns.TypeToString[qtype] && f.Outcome.Blames() })
+func (c *Course) failed(qtype string) bool {
+	return slices.ContainsFunc(c.Failed, func(f Failure) bool { return f.What == qtype && f.Outcome.Blames() })
 }
 
 // course returns the Course for reading, an empty one if there is none.

@@ -263,6 +263,7 @@ func TestNotesSayWhatElseMayBe(t *testing.T) {
 		{hostsOverride, "the endpoint's addresses: 10.0.1.17, 10.0.2.23", scenario{change: system, hosts: public + " " + api, at: one(healthy())}},
 		{hostsOverride, "or the endpoint has addresses that its own name has not shown: endpoint.addresses would tell",
 			scenario{change: all(system, unknownAddresses), hosts: "10.0.9.9 " + api, at: one(healthy())}},
+		{resolversDisagree, configured, scenario{change: both, at: two(healthy(), healthy().with(api, "10.0.9.9"))}},
 		{wrongAddresses, configured, scenario{change: system, at: one(healthy().with(api, "10.0.9.9"))}},
 	} {
 		w := world{target: orders(), resolvers: tt.at, hosts: tt.hosts, conf: "nameserver 10.0.0.2"}

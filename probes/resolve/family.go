@@ -57,9 +57,30 @@ func halfAsked(o probes.Observation) bool {
 }
 
 // refutes reports whether the answer p has what the lookup o of the same name
-// did not find. An address of a family that o did not ask for is no news.
+// did not find. An address of a family that o did not ask for, or got no answer
+// for, is no news where it is all that o did not find.
 func refutes(p, o probes.Observation) bool {
-	return !halfAsked(o) || slices.ContainsFunc(Of(p).Addrs(), func(a netip.Addr) bool { return a.Is4() == (Of(o).course().Only == "A") })
+	if o.Outcome == probes.Elsewhere || o.Outcome == probes.NoSuchName {
+		return true
+	}
+	c := Of(o).course()
+	return slices.ContainsFunc(Of(p).Addrs(), func(a netip.Addr) bool {
+		return (c.Only == "" || c.Only == typeOf(a)) && !c.failed(typeOf(a))
+	})
+}
+
+// missed reports whether the answer p has an address of the family for which the
+// lookup o of the same name failed.
+func missed(p, o probes.Observation) bool {
+	return slices.ContainsFunc(Of(p).Addrs(), func(a netip.Addr) bool { return Of(o).course().failed(typeOf(a)) })
+}
+
+// typeOf returns the type of record that an address comes in.
+func typeOf(a netip.Addr) string {
+	if a.Is4() {
+		return "A"
+	}
+	return "AAAA"
 }
 
 // sayHalfAsked says what was not asked for, and why, of lookups that found no

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/miekg/dns"
-
 	"vpcprobe/probes"
 )
 
@@ -100,10 +98,12 @@ var Rules = []*probes.Rule{
 	attributed(probes.Rule{
 		ID:    resolversDisagree,
 		Title: "One resolver leads the name to the endpoint, another does not",
-		Means: "The name, the endpoint and its private DNS are all right, as the one resolver shows. Callers that ask the other fail: it belongs to another network or VPC, has stale records, or does not forward the zone.",
+		Means: "The name, the endpoint and its private DNS are all right, as the one resolver shows. Callers that ask the other fail: it belongs to another network or VPC, has stale records, or does not forward the zone. " +
+			"Which one is right, endpoint.addresses decides, if it is configured: where that is out of date, it may be the other.",
 		Fix: "Make the odd one forward execute-api names to the resolver of the endpoint's VPC: a Route 53 Resolver inbound endpoint there and a conditional forwarder here, or in AWS an outbound rule " +
 			"(`aws route53resolver create-resolver-rule --rule-type FORWARD`). Or have its callers use the endpoint's own name.",
 		Source: docInvoke,
+		Notes:  sayOpen,
 	}),
 	attributed(probes.Rule{
 		ID:     regionMismatch,
@@ -252,7 +252,7 @@ func failedOver(seen probes.Evidence) (probes.Certainty, []probes.Observation) {
 func halfFailed(seen probes.Evidence) (probes.Certainty, []probes.Observation) {
 	because := probes.Filter(seen.Of(name), func(o probes.Observation) bool {
 		d := Of(o)
-		return d != nil && (d.course().failed(dns.TypeAAAA) || len(d.Answers) > 0 && d.course().failed(dns.TypeA))
+		return d != nil && (d.course().failed("AAAA") || len(d.Answers) > 0 && d.course().failed("A"))
 	})
 	if len(because) == 0 {
 		return probes.No, nil
