@@ -1,6 +1,7 @@
 package resolve
 
 import (
+	"errors"
 	"net/netip"
 	"slices"
 	"strings"
@@ -34,7 +35,7 @@ func causeOf(seen probes.Evidence, o probes.Observation) (id string, sure probes
 	}
 	if id := resolverCause(o, d); id != "" {
 		heard := id == resolverSilent && len(d.course().Failed) > 0 // of the other family
-		return id, certainIf(alwaysEnds(seen, o) && !heard)
+		return id, certainIf(alwaysEnds(seen, o) && !heard && !hurried(o))
 	}
 	if d.Transport == OverHosts {
 		return hostsCause(seen, d)
@@ -108,6 +109,9 @@ func impossible(seen probes.Evidence, d *Detail) bool {
 	never := func(a netip.Addr) bool { return !MayBeEndpoint(a) }
 	return slices.ContainsFunc(d.compared().Unexpected, never) && !slices.ContainsFunc(Expected(seen), never)
 }
+
+// hurried reports whether TCP had too little time to tell.
+func hurried(o probes.Observation) bool { return errors.Is(o.Err, errHurried) }
 
 // alwaysEnds reports whether all lookups at the resolver ended alike.
 func alwaysEnds(seen probes.Evidence, o probes.Observation) bool {

@@ -39,6 +39,9 @@ var errBadReply = errors.New("bad reply")
 // errNotAsked is a fault of ours: a server that heard no question is not silent.
 var errNotAsked = errors.New("no time was left to ask")
 
+// errHurried says of a timeout that it proves little.
+var errHurried = errors.New("little time was left for TCP")
+
 // A question is one question to one server, and what became of it.
 type question struct {
 	from   *client
@@ -291,9 +294,10 @@ func finally(ctx context.Context, stray int, err error) error {
 // overTCP asks over a connection of its own.
 func (q *question) overTCP(ctx context.Context) {
 	q.reply = &reply{transport: OverTCP, truncated: q.reply.truncated, resent: q.reply.resent}
+	began := time.Now()
 	conn, err := q.from.Network.DialContext(ctx, "tcp", q.server.String())
 	if err != nil {
-		q.err = err
+		q.err = q.hurried(ctx, began, err)
 		return
 	}
 	defer conn.Close()
@@ -303,7 +307,7 @@ func (q *question) overTCP(ctx context.Context) {
 	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
 	packet, err := q.exchange(conn)
 	if err != nil {
-		q.err = finally(ctx, 0, err)
+		q.err = q.hurried(ctx, began, finally(ctx, 0, err))
 		return
 	}
 	q.reply.arrived = time.Now()
@@ -313,6 +317,15 @@ func (q *question) overTCP(ctx context.Context) {
 		err = fmt.Errorf("%w: not one to the question", errBadReply)
 	}
 	q.reply.truncated, q.err = truncated, err
+}
+
+// hurried marks a timeout of TCP that began when UDP had taken most of the time.
+func (q *question) hurried(ctx context.Context, began time.Time, err error) error {
+	deadline, ok := ctx.Deadline()
+	if !ok || q.sent.IsZero() || !isTimeout(err) || deadline.Sub(began) >= deadline.Sub(q.sent)/3 {
+		return err
+	}
+	return fmt.Errorf("%w: %w", errHurried, err)
 }
 
 // exchange sends the question and reads a reply, each with its length before it.

@@ -252,6 +252,35 @@ func TestTruncatedAnswerNeedsTCP(t *testing.T) {
 	}
 }
 
+// A resolver that truncates so late that no time is left for TCP may be slow
+// instead; one that is silent over TCP for long enough is not.
+func TestTCPNeedsTime(t *testing.T) {
+	for after, want := range map[time.Duration]struct{ finding, note string }{
+		0:                       {"resolver-tcp-blocked certain", api + " at resolver 10.0.0.2:53: no reply from 10.0.0.2:53"},
+		2400 * time.Millisecond: {"resolver-tcp-blocked likely", "or it is slow: its replies over UDP left little time for TCP"},
+	} {
+		t.Run(after.String(), func(t *testing.T) {
+			t.Parallel()
+			late := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+				if _, stream := w.RemoteAddr().(*net.TCPAddr); stream {
+					return
+				}
+				time.Sleep(after)
+				m := new(dns.Msg).SetReply(q)
+				m.Truncated = true
+				w.WriteMsg(m)
+			})
+			w := world{target: orders(), resolvers: one(late)}
+			onlyAddresses(&w.target)
+			w.target.Timeout = 3 * time.Second
+			found := probes.Diagnose(Rules, w.walk(t))
+			if len(found) != 1 || fmt.Sprintf("%s %v", found[0].Rule.ID, found[0].Certainty) != want.finding || found[0].Notes[len(found[0].Notes)-1] != want.note {
+				t.Errorf("findings %+v, want %s with the last note %q", found, want.finding, want.note)
+			}
+		})
+	}
+}
+
 // forgetful ignores the first n questions of each type.
 func forgetful(n int32, h dns.Handler) dns.Handler {
 	var asked [2]atomic.Int32

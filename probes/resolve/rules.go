@@ -65,6 +65,7 @@ var Rules = []*probes.Rule{
 		Means:  "The answer does not fit into a datagram, so the resolver asked us to come back over TCP, and that failed. Names with short answers keep working.",
 		Fix:    "Allow TCP 53 beside UDP 53 from this host to the resolver: in security groups, network ACLs and firewalls.",
 		Source: "RFC 7766, 5 (TCP is required of resolvers)",
+		Notes:  sayHurried,
 	}),
 	attributed(probes.Rule{
 		ID:     resolverFailing,
@@ -284,6 +285,15 @@ func sayOpen(seen probes.Evidence, because []probes.Observation) []string {
 		return append(notes, "or endpoint.addresses is out of date or lacks some: answers that rotate do not tell, since each shows only some")
 	}
 	return append(notes, "or the endpoint has addresses that its own name has not shown: endpoint.addresses would tell")
+}
+
+// sayHurried says, too, that the resolver may be slow instead.
+func sayHurried(seen probes.Evidence, because []probes.Observation) []string {
+	notes := sayAll(seen, because)
+	if slices.ContainsFunc(because, hurried) {
+		notes = append(notes, "or it is slow: its replies over UDP left little time for TCP")
+	}
+	return notes
 }
 
 func leadsElsewhere(o probes.Observation) bool { return o.Outcome == probes.Elsewhere }
