@@ -92,6 +92,7 @@ type Answer struct {
 type Failure struct {
 	What    string         `json:"what"`
 	Outcome probes.Outcome `json:"outcome"`
+	Hurried bool           `json:"hurried,omitempty"` // a server's timeout came sooner than resolv.conf's: the time there was had to be shared
 }
 
 // Of returns the detail of a lookup, or nil if o is none.
@@ -173,6 +174,9 @@ func (d *Detail) String() string {
 	}
 	for _, f := range course.Tried {
 		fmt.Fprintf(&b, ", after %s: %s", f.What, f.Outcome)
+		if f.Hurried {
+			b.WriteString(" sooner than resolv.conf's, so it may be slow")
+		}
 	}
 	return b.String()
 }

@@ -210,13 +210,15 @@ func TestDetailInALine(t *testing.T) {
 		"10.0.1.17, 10.0.2.23 from 10.0.0.2:53, TTL 20 s": {Server: first, Transport: OverUDP, Rcode: "NOERROR",
 			Answers: []Answer{{netip.MustParseAddr("10.0.1.17"), 60}, {netip.MustParseAddr("10.0.2.23"), 20}}},
 		"NXDOMAIN from 10.0.0.2:53, after 10.9.0.2:53: timeout": {Server: first, Transport: OverUDP, Rcode: "NXDOMAIN",
-			Course: &Course{Tried: []Failure{{second, probes.Timeout}}}},
+			Course: &Course{Tried: []Failure{{What: second, Outcome: probes.Timeout}}}},
+		"NXDOMAIN from 10.0.0.2:53, after 10.9.0.2:53: timeout sooner than resolv.conf's, so it may be slow": {Server: first, Transport: OverUDP, Rcode: "NXDOMAIN",
+			Course: &Course{Tried: []Failure{{second, probes.Timeout, true}}}},
 		"NOERROR from 10.0.0.2:53, asked for AAAA only": {Server: first, Transport: OverUDP, Rcode: "NOERROR", Course: &Course{Only: "AAAA"}},
 		"no reply from 10.0.0.2:53":                     {Server: first, Transport: OverUDP},
 		"203.0.113.7 from the hosts file /etc/hosts, the DNS says 10.0.1.17, not the endpoint's: 203.0.113.7": {Server: "/etc/hosts", Transport: OverHosts,
 			Answers: []Answer{{Addr: netip.MustParseAddr(public)}}, Course: &Course{Behind: addrs("10.0.1.17")}, Comparison: &Comparison{Unexpected: addrs(public)}},
 		"10.0.1.17 from 10.0.0.2:53, TTL 5 s, asked as a.corp.example.com, AAAA: server_failed": {Server: first, Transport: OverTCP, Rcode: "NOERROR",
-			Answers: []Answer{{netip.MustParseAddr("10.0.1.17"), 5}}, Course: &Course{Asked: "a.corp.example.com", Failed: []Failure{{"AAAA", probes.ServerFailed}}}},
+			Answers: []Answer{{netip.MustParseAddr("10.0.1.17"), 5}}, Course: &Course{Asked: "a.corp.example.com", Failed: []Failure{{What: "AAAA", Outcome: probes.ServerFailed}}}},
 	} {
 		if got := d.String(); got != want {
 			t.Errorf("got  %q\nwant %q", got, want)

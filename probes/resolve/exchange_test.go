@@ -321,7 +321,7 @@ func TestAReplyIsNotMissedWhileWaitingForAnother(t *testing.T) {
 	if len(d.Answers) != 1 || d.course().Resent != 1 {
 		t.Errorf("%d answers, %d questions sent again, want 1 and 1 (%v)", len(d.Answers), d.course().Resent, o.Err)
 	}
-	if want := []Failure{{"A", probes.Timeout}}; !slices.Equal(d.course().Failed, want) {
+	if want := []Failure{{What: "A", Outcome: probes.Timeout}}; !slices.Equal(d.course().Failed, want) {
 		t.Errorf("failed: %v, want %v", d.course().Failed, want)
 	}
 }

@@ -178,7 +178,7 @@ func TestSystemFailsOver(t *testing.T) {
 	if o.Outcome != probes.OK || o.Addr.String() != first || o.Resolver != System {
 		t.Errorf("%s from %v: %v", o.Outcome, o.Addr, o.Err)
 	}
-	want := []Failure{{"10.7.0.2:53", probes.Unreachable}, {second, probes.ServerFailed}}
+	want := []Failure{{What: "10.7.0.2:53", Outcome: probes.Unreachable}, {What: second, Outcome: probes.ServerFailed}}
 	if !slices.Equal(Of(o).course().Tried, want) {
 		t.Errorf("tried %v, want %v", Of(o).course().Tried, want)
 	}
@@ -195,7 +195,7 @@ func TestSystemStaysWithTheServerThatAnswers(t *testing.T) {
 	onlyAddresses(&w.target)
 	system(&w.target)
 	o := w.walk(t).Of(name)[0]
-	if want := []Failure{{second, probes.ServerFailed}}; o.Outcome != probes.OK || !slices.Equal(Of(o).course().Tried, want) {
+	if want := []Failure{{What: second, Outcome: probes.ServerFailed}}; o.Outcome != probes.OK || !slices.Equal(Of(o).course().Tried, want) {
 		t.Errorf("%s after %v, want ok after %v", o.Outcome, Of(o).course().Tried, want)
 	}
 }

@@ -99,14 +99,16 @@ func (l *lookup) failover(ctx context.Context, full string) found {
 	n := len(l.conf.servers)
 	for i := range n {
 		at, start := (l.first+i)%n, time.Now()
-		f = l.askWithin(ctx, start, l.share(ctx, start, n-i), l.conf.servers[at], full)
+		share := l.share(ctx, start, n-i)
+		f = l.askWithin(ctx, start, share, l.conf.servers[at], full)
 		f.course.Tried = l.tried
 		if !failed(f.outcome) {
 			l.first = at
 			return f
 		}
 		if i < n-1 {
-			l.tried = append(l.tried, Failure{l.conf.servers[at].String(), f.outcome})
+			hurried := f.outcome == probes.Timeout && share < l.conf.timeout
+			l.tried = append(l.tried, Failure{l.conf.servers[at].String(), f.outcome, hurried})
 		}
 	}
 	return f
@@ -253,7 +255,7 @@ func half(families []family, outcome probes.Outcome) (failed []Failure) {
 	}
 	for _, f := range families {
 		if !answered(f) {
-			failed = append(failed, Failure{dns.TypeToString[f.qtype], f.outcome})
+			failed = append(failed, Failure{What: dns.TypeToString[f.qtype], Outcome: f.outcome})
 		}
 	}
 	return failed

@@ -184,7 +184,7 @@ var Rules = []*probes.Rule{
 		ID:       nameserverFailing,
 		Title:    "The first nameserver of resolv.conf does not work",
 		Severity: probes.Warning,
-		Means:    "Names resolve, but only after a server that comes earlier in resolv.conf has failed. Every lookup of every program on this host waits for it first, five seconds unless configured otherwise; some give up before.",
+		Means:    "Names resolve, but only after a server that comes earlier in resolv.conf has failed. Every lookup of every program on this host waits for it first, five seconds unless configured otherwise; some give up before. Where the target's timeout leaves it less, a server that is merely slow looks the same (noted below).",
 		Fix:      "Remove the dead server from resolv.conf, or from where it comes: the VPC's DHCP options set (`aws ec2 describe-dhcp-options`), systemd-resolved, or the pod's dnsConfig.",
 		Source:   "resolv.conf(5): servers are asked in the order listed",
 		Match:    failedOver,
@@ -226,7 +226,8 @@ func attributed(r probes.Rule) *probes.Rule {
 }
 
 // failedOver matches lookups of the system's resolver that the server listed
-// first did not answer. If it answered others, it is not down, but not well.
+// first did not answer. If it answered others, it is not down, but not well; if
+// it had less time than programs give it, it may only be slow.
 func failedOver(seen probes.Evidence) (probes.Certainty, []probes.Observation) {
 	sure := probes.Certain
 	var because []probes.Observation
@@ -235,11 +236,13 @@ func failedOver(seen probes.Evidence) (probes.Certainty, []probes.Observation) {
 		if d == nil || o.Resolver != System || d.Transport == OverHosts || d.Rcode == "" || failed(o.Outcome) {
 			continue
 		}
-		if len(d.course().Tried) == 0 {
+		tried := d.course().Tried
+		if len(tried) == 0 || slices.ContainsFunc(tried, func(f Failure) bool { return f.Hurried }) {
 			sure = probes.Likely
-			continue
 		}
-		because = append(because, o)
+		if len(tried) > 0 {
+			because = append(because, o)
+		}
 	}
 	if len(because) == 0 {
 		return probes.No, nil

@@ -258,7 +258,12 @@ var scenarios = []scenario{
 	{name: "AAAA questions denied, A questions dropped", change: all(hasty, nothingKnown), at: one(only(dns.TypeAAAA, zone{})), finding: []string{"name-not-found likely"}},
 	{name: "AAAA questions denied", at: one(byType(healthy(), says(dns.RcodeNameError))), finding: []string{"one-family-failing certain"}},
 	{name: "first nameserver silent", change: all(hasty, system), conf: "nameserver 10.9.0.2\nnameserver 10.0.0.2", at: two(healthy(), silent),
+		finding: []string{"nameserver-failing likely"}},
+	{name: "first nameserver silent for as long as resolv.conf grants", change: system, conf: "nameserver 10.9.0.2\nnameserver 10.0.0.2\noptions timeout:1 attempts:1", at: two(healthy(), silent),
 		finding: []string{"nameserver-failing certain"}},
+	{name: "first of three nameservers slower than our share, faster than resolv.conf grants", change: all(hasty, system),
+		conf: "nameserver 10.9.0.2\nnameserver 10.0.0.2\nnameserver 10.0.0.2", at: two(healthy(), slowly(450*time.Millisecond, healthy())),
+		finding: []string{"nameserver-failing likely"}},
 	{name: "first nameserver fails", change: system, conf: "nameserver 10.9.0.2\nnameserver 10.0.0.2", at: two(healthy(), says(dns.RcodeServerFailure)),
 		finding: []string{"nameserver-failing certain"}},
 	{name: "first nameserver fails for one name", change: system, conf: "nameserver 10.9.0.2\nnameserver 10.0.0.2",
@@ -353,6 +358,14 @@ func except(name string, h, other dns.Handler) dns.Handler {
 			other.ServeDNS(w, q)
 			return
 		}
+		h.ServeDNS(w, q)
+	})
+}
+
+// slowly takes its time to answer.
+func slowly(after time.Duration, h dns.Handler) dns.Handler {
+	return dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+		time.Sleep(after)
 		h.ServeDNS(w, q)
 	})
 }
