@@ -40,11 +40,12 @@ func causeOf(seen probes.Evidence, o probes.Observation) (id string, sure probes
 	if d.Transport == OverHosts {
 		return hostsCause(seen, d)
 	}
-	if elsewhere(seen, o, refutes) {
+	refuted, missed := elsewhere(seen, o)
+	if refuted {
 		return resolversDisagree, certainIf(o.Outcome != probes.Elsewhere || impossible(seen, d))
 	}
-	if elsewhere(seen, o, missed) {
-		return failureOf(o, d), probes.Likely
+	if missed {
+		return failureOf(o.Outcome, d), probes.Likely
 	}
 	if twoRegions(seen.Target) {
 		return regionMismatch, probes.Likely
@@ -62,17 +63,17 @@ func resolverCause(o probes.Observation, d *Detail) string {
 	if d.course().failed("AAAA") {
 		return ""
 	}
-	return failureOf(o, d)
+	return failureOf(o.Outcome, d)
 }
 
 // failureOf names the resolver's failure, if the lookup ended in one.
-func failureOf(o probes.Observation, d *Detail) string {
-	switch o.Outcome {
+func failureOf(o probes.Outcome, d *Detail) string {
+	switch o {
 	case probes.Timeout, probes.Refused, probes.Unreachable, probes.Prohibited, probes.Reset, probes.Closed:
 		if d.course().Truncated && d.Transport == OverTCP {
 			return resolverTCPBlocked
 		}
-		if o.Outcome == probes.Timeout {
+		if o == probes.Timeout {
 			return resolverSilent
 		}
 		return resolverUnreachable
@@ -123,12 +124,19 @@ func alwaysEnds(seen probes.Evidence, o probes.Observation) bool {
 	return true
 }
 
-// elsewhere reports whether another resolver's DNS leads the same name to the
-// endpoint, with an answer that tells something of this lookup.
-func elsewhere(seen probes.Evidence, o probes.Observation, tells func(p, o probes.Observation) bool) bool {
-	return slices.ContainsFunc(seen.Of(name), func(p probes.Observation) bool {
-		return p.Name == o.Name && p.Resolver != o.Resolver && p.Outcome == probes.OK && Of(p).Transport != OverHosts && tells(p, o)
-	})
+// elsewhere reports what another resolver's DNS tells of a lookup by leading the
+// same name to the endpoint: that it is refuted, or what it missed by failing.
+func elsewhere(seen probes.Evidence, o probes.Observation) (refuted, missed bool) {
+	for _, p := range seen.Of(name) {
+		if p.Name != o.Name || p.Resolver == o.Resolver || p.Outcome != probes.OK || Of(p).Transport == OverHosts {
+			continue
+		}
+		for _, a := range Of(p).Answers {
+			r, m := tells(a.Addr, o.Outcome, Of(o).course())
+			refuted, missed = refuted || r, missed || m
+		}
+	}
+	return refuted, missed
 }
 
 // twoRegions reports whether the endpoint's name and the API's are of

@@ -56,31 +56,21 @@ func halfAsked(o probes.Observation) bool {
 	return d != nil && d.course().Only != ""
 }
 
-// refutes reports whether the answer p has what the lookup o of the same name
-// did not find. An address of a family that o did not ask for, or got no answer
-// for, is no news where it is all that o did not find.
-func refutes(p, o probes.Observation) bool {
-	if o.Outcome == probes.Elsewhere || o.Outcome == probes.NoSuchName {
-		return true
-	}
-	c := Of(o).course()
-	return slices.ContainsFunc(Of(p).Addrs(), func(a netip.Addr) bool {
-		return (c.Only == "" || c.Only == typeOf(a)) && !c.failed(typeOf(a))
-	})
-}
-
-// missed reports whether the answer p has an address of the family for which the
-// lookup o of the same name failed.
-func missed(p, o probes.Observation) bool {
-	return slices.ContainsFunc(Of(p).Addrs(), func(a netip.Addr) bool { return Of(o).course().failed(typeOf(a)) })
-}
-
-// typeOf returns the type of record that an address comes in.
-func typeOf(a netip.Addr) string {
+// tells reports what an address that another resolver knows tells of a lookup of
+// the same name that did not go well: that what it said is wrong, or that it is
+// what it failed to say. Of a family that was not asked for it tells nothing.
+func tells(a netip.Addr, o probes.Outcome, c *Course) (refuted, missed bool) {
+	record := "AAAA"
 	if a.Is4() {
-		return "A"
+		record = "A"
 	}
-	return "AAAA"
+	switch {
+	case o == probes.Elsewhere, o == probes.NoSuchName: // which it said of the name, or of other addresses
+		return true, false
+	case c.failed(record):
+		return false, true
+	}
+	return c.Only == "" || c.Only == record, false
 }
 
 // sayHalfAsked says what was not asked for, and why, of lookups that found no

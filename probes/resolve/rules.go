@@ -65,7 +65,6 @@ var Rules = []*probes.Rule{
 		Means:  "The answer does not fit into a datagram, so the resolver asked us to come back over TCP, and that failed. Names with short answers keep working.",
 		Fix:    "Allow TCP 53 beside UDP 53 from this host to the resolver: in security groups, network ACLs and firewalls.",
 		Source: "RFC 7766, 5 (TCP is required of resolvers)",
-		Notes:  sayHurried,
 	}),
 	attributed(probes.Rule{
 		ID:     resolverFailing,
@@ -94,7 +93,6 @@ var Rules = []*probes.Rule{
 		Means:  "An entry in this host's hosts file precedes the DNS. Programs here connect to the address it gives, whatever the DNS says, and nslookup and dig, which do not read it, show nothing wrong.",
 		Fix:    "Remove or correct the line (`grep -n NAME /etc/hosts`; in Kubernetes: hostAliases of the pod).",
 		Source: "hosts(5), nsswitch.conf(5)",
-		Notes:  sayOpen,
 	}),
 	attributed(probes.Rule{
 		ID:    resolversDisagree,
@@ -104,7 +102,6 @@ var Rules = []*probes.Rule{
 		Fix: "Make the odd one forward execute-api names to the resolver of the endpoint's VPC: a Route 53 Resolver inbound endpoint there and a conditional forwarder here, or in AWS an outbound rule " +
 			"(`aws route53resolver create-resolver-rule --rule-type FORWARD`). Or have its callers use the endpoint's own name.",
 		Source: docInvoke,
-		Notes:  sayOpen,
 	}),
 	attributed(probes.Rule{
 		ID:     regionMismatch,
@@ -163,7 +160,6 @@ var Rules = []*probes.Rule{
 		Fix: "Compare with the interfaces: `aws ec2 describe-network-interfaces --filters Name=interface-type,Values=vpc_endpoint --query 'NetworkInterfaces[].[PrivateIpAddress,Description]'`. " +
 			"Replace hand-made A records by an alias for the endpoint's own name.",
 		Source: docEndpoints + " (compare the addresses of both names)",
-		Notes:  sayOpen,
 	}),
 	attributed(probes.Rule{
 		ID:     namesDisagree,
@@ -202,7 +198,10 @@ var Rules = []*probes.Rule{
 	},
 }
 
-// attributed completes a rule that matches the lookups attributed to it.
+// attributed completes a rule that matches the lookups attributed to it. Inlined,
+// what it makes would be in the binary once for each rule.
+//
+//go:noinline
 func attributed(r probes.Rule) *probes.Rule {
 	id := r.ID
 	r.Match = func(seen probes.Evidence) (probes.Certainty, []probes.Observation) {
@@ -219,8 +218,8 @@ func attributed(r probes.Rule) *probes.Rule {
 		}
 		return sure, because
 	}
-	if r.Notes == nil {
-		r.Notes = sayAll
+	r.Notes = func(seen probes.Evidence, because []probes.Observation) []string {
+		return append(sayAll(seen, because), sayOpen(id, seen, because)...)
 	}
 	return &r
 }
@@ -277,26 +276,29 @@ func sayAll(seen probes.Evidence, because []probes.Observation) []string {
 	return notes
 }
 
-// sayOpen says, too, why the addresses may be the endpoint's all the same.
-func sayOpen(seen probes.Evidence, because []probes.Observation) []string {
-	notes := sayAll(seen, because)
-	open := func(o probes.Observation) bool { return leadsElsewhere(o) && !impossible(seen, Of(o)) }
-	switch {
-	case !slices.ContainsFunc(because, open):
-		return notes
-	case len(configuredOf(seen.Target)) > 0:
-		return append(notes, "or endpoint.addresses is out of date or lacks some: answers that rotate do not tell, since each shows only some")
+// sayOpen says what else may be the cause of what was attributed to a rule.
+func sayOpen(id string, seen probes.Evidence, because []probes.Observation) []string {
+	for _, o := range because {
+		if note := otherCause(id, seen, o); note != "" {
+			return []string{note}
+		}
 	}
-	return append(notes, "or the endpoint has addresses that its own name has not shown: endpoint.addresses would tell")
+	return nil
 }
 
-// sayHurried says, too, that the resolver may be slow instead.
-func sayHurried(seen probes.Evidence, because []probes.Observation) []string {
-	notes := sayAll(seen, because)
-	if slices.ContainsFunc(because, hurried) {
-		notes = append(notes, "or it is slow: its replies over UDP left little time for TCP")
+// otherCause says what else may be the cause of one lookup: that TCP had no time,
+// or that its addresses are the endpoint's all the same.
+func otherCause(id string, seen probes.Evidence, o probes.Observation) string {
+	switch {
+	case hurried(o):
+		return "or it is slow: its replies over UDP left little time for TCP"
+	case id != hostsOverride && id != resolversDisagree && id != wrongAddresses,
+		!leadsElsewhere(o), impossible(seen, Of(o)):
+		return ""
+	case len(configuredOf(seen.Target)) > 0:
+		return "or endpoint.addresses is out of date or lacks some: answers that rotate do not tell, since each shows only some"
 	}
-	return notes
+	return "or the endpoint has addresses that its own name has not shown: endpoint.addresses would tell"
 }
 
 func leadsElsewhere(o probes.Observation) bool { return o.Outcome == probes.Elsewhere }
