@@ -1,10 +1,12 @@
 package connect
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
+	"syscall"
 
 	"vpcprobe/probes"
 	"vpcprobe/probes/resolve"
@@ -69,10 +71,10 @@ var Rules = []*probes.Rule{
 	{
 		ID:     "no-route",
 		Title:  "There is no route to the address",
-		Means:  "This host, or a router that said so, has no way to deliver to the address: the route is missing, or no machine has the address any more.",
+		Means:  "This host, or a router that said so, has no way to deliver to the address: the route is missing, or no machine has the address any more. Where the path was not traced, a firewall that rejects (on IPv4) and packets that circle look alike.",
 		Fix:    "`ip route get ADDRESS` on this host; in a VPC every subnet has a local route, so look at peering, transit gateway and VPN routes, and for public addresses at those to NAT and internet gateways: `aws ec2 describe-route-tables --filters Name=association.subnet-id,Values=SUBNET`.",
 		Source: "RFC 792, destination unreachable codes 0 and 1; connect(2), ENETUNREACH and EHOSTUNREACH",
-		Match:  ended(probes.Certain, probes.Unreachable),
+		Match:  noRoute,
 		Notes:  analyze,
 	},
 	{
@@ -149,6 +151,21 @@ func ended(sure probes.Certainty, outcomes ...probes.Outcome) func(probes.Eviden
 		}
 		return sure, because
 	}
+}
+
+// noRoute matches the addresses that cannot be delivered to. Of Linux's errors
+// only ENETUNREACH on IPv6 means nothing else (net/ipv6/icmp.c). On IPv4 it may
+// come of a prohibited network (code 9, net/ipv4/icmp.c); EHOSTUNREACH comes of
+// packets that circle, and on IPv4 of a firewall. Package trace tells them apart.
+func noRoute(seen probes.Evidence) (probes.Certainty, []probes.Observation) {
+	sure, because := ended(probes.Likely, probes.Unreachable)(seen)
+	ambiguous := func(o probes.Observation) bool {
+		return o.Addr.Addr().Is4() || !errors.Is(o.Err, syscall.ENETUNREACH)
+	}
+	if because != nil && !slices.ContainsFunc(because, ambiguous) {
+		sure = probes.Certain
+	}
+	return sure, because
 }
 
 // silence matches the silent addresses, if the numbers of silent and other

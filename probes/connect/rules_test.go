@@ -45,10 +45,13 @@ var scenarios = []struct {
 	{"one refused", nil, []netip.Addr{a1, a2}, world{a1: open, a2: refusing}, []string{"connection-refused likely"}},
 	{"accepted, then reset", nil, []netip.Addr{a1, a2}, world{a1: resetting, a2: resetting}, []string{"connection-reset likely"}},
 	{"accepted, then closed", nil, []netip.Addr{a1, a2}, world{a1: hangingUp, a2: resetting}, []string{"connection-reset likely"}},
-	{"no route", nil, []netip.Addr{a1, a2}, world{}, []string{"no-route certain"}},
+	{"no route", nil, []netip.Addr{a1, a2}, world{}, []string{"no-route likely"}}, // or a firewall, or a loop
+	{"no route, or a prohibited network", custom, []netip.Addr{a1}, world{a1: saying(syscall.ENETUNREACH)}, []string{"no-route likely"}},
+	{"no route for IPv6", custom, []netip.Addr{a6}, world{a6: saying(syscall.ENETUNREACH)}, []string{"no-route certain"}},
+	{"no host, or a loop, for IPv6", custom, []netip.Addr{a6}, world{a6: saying(syscall.EHOSTUNREACH)}, []string{"no-route likely"}},
 	{"prohibited", nil, []netip.Addr{a1, a2}, world{a1: saying(syscall.EACCES), a2: saying(syscall.EPERM)}, []string{"traffic-prohibited certain"}},
 	{"one silent, one refused", nil, []netip.Addr{a1, a2}, world{a1: silent, a2: refusing}, []string{"connection-refused likely", "subnet-dropped likely"}},
-	{"one unreachable, one reset", nil, []netip.Addr{a1, a2}, world{a2: resetting}, []string{"connection-reset likely", "no-route certain"}},
+	{"one unreachable, one reset", nil, []netip.Addr{a1, a2}, world{a2: resetting}, []string{"connection-reset likely", "no-route likely"}},
 	{"our own trouble", nil, []netip.Addr{a1, a2}, world{a1: saying(syscall.EMFILE), a2: saying(syscall.EMFILE)}, nil},
 	{"our own trouble, and silence", nil, []netip.Addr{a1, a2}, world{a1: saying(syscall.EMFILE), a2: silent}, []string{"traffic-dropped possible"}},
 

@@ -26,6 +26,7 @@ type complaint struct {
 	Target  netip.AddrPort
 	Timeout time.Duration // of connecting
 	Hangs   bool          // as if the TLS handshake had timed out
+	Blind   bool          // without tracing the path
 }
 
 // A diagnosis is one finding.
@@ -44,7 +45,11 @@ func diagnoseChild(args []string) error {
 	seen := probes.Evidence{Target: target, Lanes: []probes.Lane{lane}}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	for _, kind := range []probes.Kind{connect.Kind, Kind} {
+	kinds := []probes.Kind{connect.Kind, Kind}
+	if c.Blind {
+		kinds = kinds[:1]
+	}
+	for _, kind := range kinds {
 		probe, err := kind.New(probes.System{Network: &net.Dialer{}})(target)
 		if err != nil {
 			return err
@@ -119,6 +124,44 @@ func TestEveryFaultIsFound(t *testing.T) {
 				}
 				if !noted {
 					t.Errorf("%s: no note says %q: %+v", family, tt.note, found)
+				}
+			}
+		})
+	}
+}
+
+// Where the path is not traced, the error of a connection is all there is, and
+// most have several causes.
+func TestWithoutThePathCausesStayOpen(t *testing.T) {
+	netProhibited := netns.Fault{Name: "net-prohibited", Break: func(l *netns.Lab) error {
+		return l.Router(2).NFT("table inet fault { chain forward { type filter hook forward priority 0; meta nfproto ipv4 tcp dport 443 reject with icmp type net-prohibited; }; }")
+	}}
+	for _, tt := range []struct {
+		fault  netns.Fault
+		v4, v6 []string
+	}{
+		{netns.Prohibit, []string{"likely no-route"}, []string{"certain traffic-prohibited"}},
+		{netns.LocalReject, []string{"likely no-route"}, []string{"certain traffic-prohibited"}},
+		{netns.RoutingLoop, []string{"likely no-route"}, []string{"likely no-route"}},
+		{netns.NoRoute, []string{"likely no-route"}, []string{"certain no-route"}},
+		{netns.LocalNoRoute, []string{"likely no-route"}, []string{"certain no-route"}},
+		{netProhibited, []string{"likely no-route"}, nil},
+	} {
+		t.Run(tt.fault.Name, func(t *testing.T) {
+			t.Parallel()
+			l := netns.Start(t, netns.Row())
+			breakWith(t, l, tt.fault)
+			for family, v6 := range families {
+				want := tt.v4
+				if v6 {
+					want = tt.v6
+				}
+				var got []string
+				for _, d := range diagnose(t, l, complaint{Target: l.Target(v6), Timeout: 2 * time.Second, Blind: true}) {
+					got = append(got, d.Certainty+" "+d.ID)
+				}
+				if !slices.Equal(got, want) {
+					t.Errorf("%s: got %q, want %q", family, got, want)
 				}
 			}
 		})

@@ -353,7 +353,7 @@ func TestThePathCorrectsWhatConnectingFound(t *testing.T) {
 			map[string][]netip.AddrPort{}, nil,
 		},
 		"a router has no route": {
-			map[netip.AddrPort]*Result{a1: {State: NetUnreachable, Verdict: "V"}},
+			map[netip.AddrPort]*Result{a1: {State: NetUnreachable, RejectedBy: device, Verdict: "V"}},
 			map[netip.AddrPort]probes.Outcome{a1: probes.Unreachable},
 			map[string][]netip.AddrPort{"no-route": {a1}},
 			[]string{"the path to 10.0.1.17:443: net-unreachable: V"},
@@ -382,7 +382,7 @@ func TestThePathCorrectsWhatConnectingFound(t *testing.T) {
 			[]string{"the path to 10.0.1.17:443: refused: V"},
 		},
 		"two addresses, two causes": {
-			map[netip.AddrPort]*Result{a1: {State: Prohibited}, a2: {State: NetUnreachable}},
+			map[netip.AddrPort]*Result{a1: {State: Prohibited}, a2: {State: NetUnreachable, RejectedBy: device}},
 			map[netip.AddrPort]probes.Outcome{a1: probes.Unreachable, a2: probes.Unreachable},
 			map[string][]netip.AddrPort{"traffic-prohibited": {a1}, "no-route": {a2}}, nil,
 		},
@@ -419,6 +419,39 @@ func TestThePathCorrectsWhatConnectingFound(t *testing.T) {
 			}
 			if len(tt.notes) > 0 && slices.Contains(found[0].Notes, fabric) != slices.Contains(tt.notes, fabric) {
 				t.Errorf("notes %q", found[0].Notes)
+			}
+		})
+	}
+}
+
+// A failure is no route for certain where the path says so of each address, in
+// the words of a router or of this host.
+func TestThePathIsSureOfARoute(t *testing.T) {
+	device := netip.MustParseAddr("10.9.9.9")
+	said := &Result{State: NetUnreachable, RejectedBy: device}
+	for name, tt := range map[string]struct {
+		results map[netip.AddrPort]*Result
+		connect probes.Outcome // of both addresses
+		want    string
+	}{
+		"a router has no route":         {map[netip.AddrPort]*Result{a1: said, a2: said}, probes.Unreachable, "certain no-route"},
+		"a router gets no answer":       {map[netip.AddrPort]*Result{a1: said, a2: {State: HostUnreachable, RejectedBy: device}}, probes.Unreachable, "certain no-route"},
+		"this host has no route":        {map[netip.AddrPort]*Result{a1: said, a2: {State: Local, err: syscall.ENETUNREACH}}, probes.Unreachable, "certain no-route"},
+		"this host has no port":         {map[netip.AddrPort]*Result{a1: said, a2: {State: Local, err: syscall.EADDRNOTAVAIL}}, probes.Unreachable, "likely no-route"},
+		"nobody is known to say so":     {map[netip.AddrPort]*Result{a1: said, a2: {State: HostUnreachable}}, probes.Unreachable, "likely no-route"},
+		"one is not traced":             {map[netip.AddrPort]*Result{a1: said}, probes.Unreachable, "likely no-route"},
+		"nobody says why it is silent":  {map[netip.AddrPort]*Result{a1: {State: HostUnreachable}, a2: {State: HostUnreachable}}, probes.Timeout, "likely traffic-dropped"},
+		"silence, and then no route":    {map[netip.AddrPort]*Result{a1: said, a2: said}, probes.Timeout, "certain no-route"},
+		"silence, and no route on here": {map[netip.AddrPort]*Result{a1: {State: Local, err: syscall.ENETUNREACH}}, probes.Timeout, "likely traffic-dropped"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			seen := traced(tt.results, map[netip.AddrPort]probes.Outcome{a1: tt.connect, a2: tt.connect})
+			var got []string
+			for _, f := range Refine(seen, probes.Diagnose(connect.Rules, seen)) {
+				got = append(got, f.Certainty.String()+" "+f.Rule.ID)
+			}
+			if !slices.Equal(got, []string{tt.want}) {
+				t.Errorf("got %q, want %q", got, tt.want)
 			}
 		})
 	}

@@ -11,6 +11,8 @@ import (
 const fabric = "silence at every hop is the normal picture in a VPC, whose routers never answer: the security group there (in), this host's (out), a network ACL of either subnet (TCP 443 there, 1024-65535 back) " +
 	"and a missing route, there or back, cannot be told apart from here; Reachability Analyzer (create-network-insights-path) can"
 
+const noRoute = "no-route" // the rule of package connect
+
 // belongs says under which rule of package connect a failure belongs that the
 // path explains. The error of a connection cannot say it: Linux has one and the
 // same (EHOSTUNREACH) for a host that is not there, for a router that prohibits
@@ -19,8 +21,8 @@ var belongs = map[State]string{
 	Prohibited:      "traffic-prohibited",
 	PortUnreachable: "connection-refused",
 	Refused:         "connection-refused",
-	HostUnreachable: "no-route",
-	NetUnreachable:  "no-route",
+	HostUnreachable: noRoute,
+	NetUnreachable:  noRoute,
 	Loop:            "",
 }
 
@@ -69,7 +71,7 @@ func ruleFor(seen probes.Evidence, f probes.Finding, o probes.Observation) *prob
 		return f.Rule
 	}
 	id, ok := belongs[r.State]
-	if !ok {
+	if !ok || id == noRoute && !r.unroutable() {
 		return f.Rule
 	}
 	if r.Between && id == "connection-refused" {
@@ -84,12 +86,12 @@ func ruleFor(seen probes.Evidence, f probes.Finding, o probes.Observation) *prob
 
 // join adds the observations of a finding to the refined finding of a rule.
 func join(seen probes.Evidence, refined []probes.Finding, f probes.Finding, rule *probes.Rule, because []probes.Observation) []probes.Finding {
-	if rule != f.Rule {
-		f.Certainty = probes.Certain // an ICMP error or a reset names it
+	if rule != f.Rule || rule.ID == noRoute && unroutable(seen, because) {
+		f.Certainty = probes.Certain // an ICMP error, a reset or this host names it
 	}
 	if i := slices.IndexFunc(refined, func(r probes.Finding) bool { return r.Rule == rule }); i >= 0 {
 		because = slices.Concat(refined[i].Because, because)
-		f.Certainty = max(f.Certainty, refined[i].Certainty)
+		f.Certainty = min(f.Certainty, refined[i].Certainty)
 		refined = slices.Delete(refined, i, i+1)
 	}
 	f.Rule, f.Because = rule, because
@@ -97,6 +99,25 @@ func join(seen probes.Evidence, refined []probes.Finding, f probes.Finding, rule
 		f.Notes = rule.Notes(seen, because)
 	}
 	return append(refined, f)
+}
+
+// unroutable reports whether the path says of each address that there is no
+// route, or no host: a router did, or this host itself.
+func unroutable(seen probes.Evidence, because []probes.Observation) bool {
+	return !slices.ContainsFunc(because, func(o probes.Observation) bool {
+		_, r := On(seen, o.Addr)
+		return r == nil || !r.unroutable()
+	})
+}
+
+func (r *Result) unroutable() bool {
+	switch r.State {
+	case HostUnreachable, NetUnreachable:
+		return r.RejectedBy.IsValid() // else only errno said so
+	case Local:
+		return probes.Classify(r.err) == probes.Unreachable
+	}
+	return false
 }
 
 // notes says what the path adds, for each address once.
