@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"math/big"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -88,14 +89,9 @@ func (c *Client) Shake(ctx context.Context, conn net.Conn, lane probes.Lane, v V
 		o.Outcome, o.Err = probes.Fault, err
 		return nil, o
 	}
-	if c.target.Timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, c.target.Timeout)
-		defer cancel()
-	}
-	w := &wire{Conn: conn, bell: &bell{}}
+	w := &wire{Conn: conn, bell: &bell{}, made: a.start}
 	t := tls.Client(w, a.config(w.bell))
-	err := t.HandshakeContext(ctx)
+	err := c.complete(ctx, t)
 	a.detail.Segments = w.look()
 	o.Phases = since(a.start)
 	o.Outcome, o.Err = a.conclude(w, t.ConnectionState(), err)
@@ -105,6 +101,19 @@ func (c *Client) Shake(ctx context.Context, conn net.Conn, lane probes.Lane, v V
 		return nil, o
 	}
 	return t, o
+}
+
+// complete lets the connection keep to the time by itself: a context's timer would
+// close it, though the server's answer may be here.
+func (c *Client) complete(ctx context.Context, t *tls.Conn) error {
+	deadline, _ := probes.Within(ctx, c.target.StepTimeout()).Deadline()
+	t.SetDeadline(deadline)
+	err := t.HandshakeContext(ctx)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return context.DeadlineExceeded
+	}
+	t.SetDeadline(time.Time{})
+	return err
 }
 
 // An attempt is one handshake.

@@ -4,9 +4,12 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
+	"time"
 
 	"vpcprobe/probes"
 	"vpcprobe/probes/trace"
@@ -20,6 +23,9 @@ type wire struct {
 	bell *bell
 	read int64
 	head []byte
+
+	made  time.Time
+	until atomic.Pointer[time.Time] // the latest deadline for reading
 
 	looking  sync.Mutex
 	segments *trace.Segments
@@ -48,11 +54,45 @@ const maxHead = 128
 
 func (w *wire) Read(b []byte) (int, error) {
 	n, err := w.Conn.Read(b)
+	if err != nil && w.heldUp(err) {
+		w.Conn.SetDeadline(time.Now().Add(grace)) // what came may want a reply
+		n, err = w.Conn.Read(b)
+	}
 	w.read += int64(n)
 	if room := maxHead - len(w.head); room > 0 && n > 0 {
 		w.head = append(w.head, b[:min(n, room)]...)
 	}
 	return n, err
+}
+
+// How late the end of the time is noticed by a process that was held up, and how
+// long it then has for what is here already.
+const (
+	late  = 10 * time.Millisecond
+	grace = 100 * time.Millisecond
+)
+
+// heldUp reports, once for each deadline, whether a read failed because its time
+// was up and this process noticed that late: what came meanwhile counts. A deadline
+// before the connection was made interrupts, and means what it says.
+func (w *wire) heldUp(err error) bool {
+	until := w.until.Load()
+	if until == nil || !until.After(w.made) || !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(*until) <= late {
+		return false
+	}
+	return w.until.CompareAndSwap(until, nil)
+}
+
+// SetDeadline implements [net.Conn].
+func (w *wire) SetDeadline(t time.Time) error {
+	w.until.Store(&t)
+	return w.Conn.SetDeadline(t)
+}
+
+// SetReadDeadline implements [net.Conn].
+func (w *wire) SetReadDeadline(t time.Time) error {
+	w.until.Store(&t)
+	return w.Conn.SetReadDeadline(t)
 }
 
 // NetConn returns the connection below.

@@ -151,8 +151,7 @@ func (c *Client) Do(ctx context.Context, conn net.Conn, lane probes.Lane, asked 
 		}
 		return o
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
+	ctx = probes.Within(ctx, c.timeout)
 	reply := exchange(ctx, conn, call)
 	reply.unjudged = asked && !handshake.Passed(conn)
 	o.Phases = append(o.Phases, reply.phases...)

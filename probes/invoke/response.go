@@ -53,7 +53,8 @@ type reply struct {
 }
 
 // exchange sends the request and reads the answer, by HTTP/2 where the
-// handshake agreed on it. It returns by ctx's deadline.
+// handshake agreed on it. It returns by ctx's deadline, to which the connection
+// keeps by itself: it takes an answer that is here when this process was held up.
 func exchange(ctx context.Context, conn net.Conn, k *call) *reply {
 	if negotiated(conn) == "h2" {
 		return exchangeHTTP2(ctx, conn, k)
@@ -61,7 +62,11 @@ func exchange(ctx context.Context, conn net.Conn, k *call) *reply {
 	if deadline, ok := ctx.Deadline(); ok {
 		conn.SetDeadline(deadline)
 	}
-	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() {
+		if errors.Is(ctx.Err(), context.Canceled) {
+			conn.SetDeadline(time.Unix(1, 0))
+		}
+	})
 	defer stop()
 
 	r := &reply{}
