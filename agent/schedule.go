@@ -411,14 +411,18 @@ func (a *Agent) missed(w *walk, now int64) uint64 {
 
 // every is how often a step runs after a round: at its pace. But a step that
 // failed, and that others stand on, is made again as often as the target is
-// walked: else they would wait for it after the failure has passed.
+// walked: else they would wait for it after the failure has passed. So is one that
+// says why others failed: they may fail by now for another reason in the same way.
+// Silence says nothing of the kind.
 func (a *Agent) every(w *walk, i int, r *Round, failing bool) time.Duration {
 	k := &a.kinds[i]
 	every := Pace(w.target, k, failing)
-	failed := func() bool {
-		return slices.ContainsFunc(r.Evidence.Of(k.Name), func(o probes.Observation) bool { return o.Outcome.Blames() })
+	ended := func(silent bool) bool {
+		return slices.ContainsFunc(r.Evidence.Of(k.Name), func(o probes.Observation) bool {
+			return o.Outcome.Blames() && (silent || o.Outcome != probes.Timeout)
+		})
 	}
-	if failing && a.carries(w, i) && failed() {
+	if failing && (a.carries(w, i) && ended(true) || k.Refine != nil && ended(false)) {
 		return min(every, Pace(w.target, &probes.Kind{}, failing))
 	}
 	return every

@@ -429,6 +429,40 @@ func TestSlowKindsLookAgainAtWhatTheyFound(t *testing.T) {
 	})
 }
 
+// A kind that says why a lower one fails says so of what is, not of what was: the
+// lower one may go on failing alike, for another reason. Silence says nothing.
+func TestKindsThatRefineKeepUp(t *testing.T) {
+	for _, tt := range []struct {
+		first, then probes.Outcome
+		runs        int // those within the 100 s, or the first
+	}{
+		{probes.Prohibited, probes.Unreachable, 11},
+		{probes.Timeout, probes.Timeout, 1},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			c := newClock()
+			trace := kind("trace", probes.PerTarget, c.ticks("trace", func() probes.Outcome {
+				if time.Since(c.start) < 55*time.Second {
+					return tt.first
+				}
+				return tt.then
+			}))
+			trace.Every = time.Hour
+			trace.Refine = func(_ probes.Evidence, found []probes.Finding) []probes.Finding { return found }
+			a := newAgent(t, []probes.Kind{
+				opens(ends(probes.OK), lanes(1)),
+				kind("connect", probes.PerLane, ends(probes.Unreachable)),
+				trace,
+			}, target("orders"))
+			run(t, a, 100*time.Second)
+			r, _ := a.StatusOf("orders")
+			if got := r.Evidence.Of("trace")[0].Outcome; got != tt.then || len(c.at["trace"]) != tt.runs {
+				t.Errorf("%s first: %s at last; trace ran %d times, at %v", tt.first, got, len(c.at["trace"]), c.at["trace"])
+			}
+		})
+	}
+}
+
 // When a lower layer changes its mind, the layers above look again in the same
 // round, on all lanes.
 func TestHurry(t *testing.T) {

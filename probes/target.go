@@ -64,7 +64,7 @@ type Settings struct {
 	Every        time.Duration            `config:"every" min:"100ms" example:"30s" doc:"How often to walk this target; the file's own every unless given."`
 	WhileFailing time.Duration            `config:"while_failing" min:"100ms" example:"5s" doc:"How often to walk it while it is not reachable; the same as every unless given."`
 	Timeout      time.Duration            `config:"timeout" min:"10ms" example:"5s" doc:"The bound on each step: one lookup, connection, handshake or request; the file's own timeout unless given."`
-	Pace         map[string]time.Duration `config:"pace" min:"100ms" example:"trace: 5m" doc:"How often to run single kinds of probe, by their names. One that fails and that others stand on runs as often as the target until it works."`
+	Pace         map[string]time.Duration `config:"pace" min:"100ms" example:"trace: 5m" doc:"How often to run single kinds of probe, by their names. One that fails and that others stand on, or that says why others fail, runs as often as the target until it works."`
 	Kinds        []string                 `config:"kinds" format:"kind" example:"resolve" doc:"The kinds of probe to run, and no others: resolve and as many of the layers above it as the verdict is to cover. All of them unless given."`
 }
 
