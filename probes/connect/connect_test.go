@@ -225,7 +225,12 @@ func TestOK(t *testing.T) {
 // as there is another way.
 func TestMachineOfOneFamily(t *testing.T) {
 	lane := func(addr netip.Addr) probes.Lane {
-		return probes.Lane{Via: probes.ViaPrivateDNS, Addr: netip.AddrPortFrom(addr, 443)}
+		return probes.Lane{Via: probes.ViaPrivateDNS, Addr: netip.AddrPortFrom(addr, 443), Answered: true}
+	}
+	configured := func(addr netip.Addr) probes.Lane {
+		l := lane(addr)
+		l.Answered = false
+		return l
 	}
 	for _, tt := range []struct {
 		name  string
@@ -240,8 +245,11 @@ func TestMachineOfOneFamily(t *testing.T) {
 		{"another way", false, syscall.ENETUNREACH, []probes.Lane{lane(a1), lane(a6)}, probes.Skipped},
 		{"another way, no address to come from", false, syscall.EADDRNOTAVAIL, []probes.Lane{lane(a1), lane(a6)}, probes.Skipped},
 		{"no other way", false, syscall.ENETUNREACH, []probes.Lane{lane(a6)}, probes.Unreachable},
+		{"another way, which callers are not told of", false, syscall.ENETUNREACH, []probes.Lane{configured(a1), lane(a6)}, probes.Unreachable},
+		{"a way that callers are not told of, and another", false, syscall.ENETUNREACH, []probes.Lane{lane(a1), configured(a6)}, probes.Skipped},
+		{"two ways that callers are not told of", false, syscall.ENETUNREACH, []probes.Lane{configured(a1), configured(a6)}, probes.Skipped},
 		{"another way for another name", false, syscall.ENETUNREACH,
-			[]probes.Lane{{Via: probes.ViaAlias, Addr: netip.AddrPortFrom(a1, 443)}, lane(a6)}, probes.Unreachable},
+			[]probes.Lane{{Via: probes.ViaAlias, Addr: netip.AddrPortFrom(a1, 443), Answered: true}, lane(a6)}, probes.Unreachable},
 		{"it speaks IPv6", true, syscall.ENETUNREACH, []probes.Lane{lane(a1), lane(a6)}, probes.Unreachable},
 		{"refused", false, syscall.ECONNREFUSED, []probes.Lane{lane(a1), lane(a6)}, probes.Refused},
 	} {

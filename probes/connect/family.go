@@ -13,14 +13,14 @@ import (
 // machine that lacks the address's family, although callers have an address of
 // the other family to go to by the same name. On such a machine nothing is
 // wrong with the target then: callers there never try those addresses of a
-// dual-stack endpoint.
+// dual-stack endpoint. Who is told this address by DNS must be told the other, too.
 func foreignFamily(seen probes.Evidence, lane probes.Lane, o probes.Observation) bool {
 	ours := errors.Is(o.Err, syscall.ENETUNREACH) || errors.Is(o.Err, syscall.EADDRNOTAVAIL) || errors.Is(o.Err, syscall.EAFNOSUPPORT)
 	if !ours {
 		return false
 	}
 	for _, l := range seen.Lanes {
-		if l.Via == lane.Via && l.Addr.Addr().Is4() != lane.Addr.Addr().Is4() {
+		if (l.Answered || !lane.Answered) && l.Via == lane.Via && l.Addr.Addr().Is4() != lane.Addr.Addr().Is4() {
 			return true
 		}
 	}
