@@ -287,19 +287,24 @@ func TestReloadStorm(t *testing.T) {
 	}
 }
 
+// reloaderOf is the reloader of an agent that was made of a text and does not run.
+func reloaderOf(t *testing.T, l *lab.Lab, s source, text text, log *slog.Logger) *reloader {
+	t.Helper()
+	loaded, err := s.parse(text)
+	must(t, err)
+	a, err := newAgent(&loaded.Config, l.System(), log)
+	must(t, err)
+	return newReloader(s, text.sum(), loaded.Config, a, log, func(bool) {})
+}
+
 // Who writes a file in place may be caught half-way, and half a configuration
 // can be a valid one: it must not make targets come and go.
 func TestReloadWaitsForTheWriter(t *testing.T) {
 	l := startLab(t)
 	path := write(t, t.TempDir(), "vpcprobe.yaml", onFreePorts+lookups(l, "a", "b", "c"))
 	synctest.Test(t, func(t *testing.T) {
-		loaded, err := source{path: path}.load()
-		must(t, err)
 		log := &journal{}
-		quiet := slog.New(slog.NewTextHandler(log, nil))
-		a, err := newAgent(&loaded.Config, l.System(), quiet)
-		must(t, err)
-		r := newReloader(source{path: path}, source{path: path}.read().sum(), loaded.Config, a, quiet, func(bool) {})
+		r := reloaderOf(t, l, source{path: path}, source{path: path}.read(), slog.New(slog.NewTextHandler(log, nil)))
 		var polling sync.WaitGroup
 		ctx, stop := context.WithCancel(t.Context())
 		defer func() { stop(); polling.Wait() }()
@@ -312,7 +317,7 @@ func TestReloadWaitsForTheWriter(t *testing.T) {
 		synctest.Wait()
 		must(t, os.WriteFile(path, []byte(whole), 0o600))
 		time.Sleep(20 * time.Second)
-		if got := targetNames(a.Status()); !slices.Equal(got, []string{"a", "b", "d"}) {
+		if got := targetNames(r.agent.Status()); !slices.Equal(got, []string{"a", "b", "d"}) {
 			t.Errorf("targets %v", got)
 		}
 		if n := strings.Count(log.String(), "reloaded the configuration"); n != 1 {
@@ -326,13 +331,8 @@ func TestReloadOfAChangeDuringTheStart(t *testing.T) {
 	l := startLab(t)
 	s := source{path: write(t, t.TempDir(), "vpcprobe.yaml", onFreePorts+lookups(l, "a"))}
 	text := s.read()
-	loaded, err := s.parse(text)
-	must(t, err)
-	quiet := slog.New(slog.DiscardHandler)
-	a, err := newAgent(&loaded.Config, l.System(), quiet)
-	must(t, err)
 	write(t, filepath.Dir(s.path), "vpcprobe.yaml", onFreePorts+lookups(l, "a", "b"))
-	r := newReloader(s, text.sum(), loaded.Config, a, quiet, func(bool) {})
+	r := reloaderOf(t, l, s, text, slog.New(slog.DiscardHandler))
 	if !r.changed() {
 		t.Error("the change counts as loaded")
 	}
@@ -340,14 +340,14 @@ func TestReloadOfAChangeDuringTheStart(t *testing.T) {
 	if r.changed() {
 		t.Error("what was loaded counts as changed")
 	}
-	if got := probing(a, r.state()); got != "probing 2 targets" {
+	if got := probing(r.agent, r.state()); got != "probing 2 targets" {
 		t.Errorf("%q", got)
 	}
 	write(t, filepath.Dir(s.path), "vpcprobe.yaml", "targets: [")
 	if r.reload() == nil {
 		t.Error("a bad file was loaded")
 	}
-	if got := probing(a, r.state()); got != "probing 2 targets; the configuration was not reloaded, the old one stays" {
+	if got := probing(r.agent, r.state()); got != "probing 2 targets; the configuration was not reloaded, the old one stays" {
 		t.Errorf("%q", got)
 	}
 }
@@ -364,20 +364,14 @@ func TestReloadReadsNoPipe(t *testing.T) {
 	must(t, err)
 	must(t, in.Close())
 	s := source{path: fmt.Sprintf("/dev/fd/%d", out.Fd())}
-	text := s.read()
-	loaded, err := s.parse(text)
-	must(t, err)
-	quiet := slog.New(slog.DiscardHandler)
-	a, err := newAgent(&loaded.Config, l.System(), quiet)
-	must(t, err)
-	r := newReloader(s, text.sum(), loaded.Config, a, quiet, func(bool) {})
+	r := reloaderOf(t, l, s, s.read(), slog.New(slog.DiscardHandler))
 	if r.changed() {
 		t.Error("a pipe that was read counts as changed")
 	}
 	if err := r.reload(); err == nil || !strings.Contains(err.Error(), "start with -c FILE") {
 		t.Errorf("%v", err)
 	}
-	if got := targetNames(a.Status()); !slices.Equal(got, []string{"a"}) {
+	if got := targetNames(r.agent.Status()); !slices.Equal(got, []string{"a"}) {
 		t.Errorf("targets %v", got)
 	}
 }
