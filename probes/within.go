@@ -22,15 +22,15 @@ func Until(ctx context.Context, by time.Time) context.Context {
 	return within{ctx, by}
 }
 
-// brief is how long a wait may be that does not end with its context: to be
+// Brief is how long a wait may be that does not end with its context: to be
 // interruptible costs more than all else that waiting does.
-const brief = 100 * time.Millisecond
+const Brief = 100 * time.Millisecond
 
 // Briefly returns a deadline for the part of a wait, from start on, that need not
-// end with its context, see [brief]: most waits are over by then. The zero time is
+// end with its context, see [Brief]: most waits are over by then. The zero time is
 // none.
 func Briefly(start, deadline time.Time) time.Time {
-	if soon := start.Add(brief); deadline.IsZero() || soon.Before(deadline) {
+	if soon := start.Add(Brief); deadline.IsZero() || soon.Before(deadline) {
 		return soon
 	}
 	return deadline

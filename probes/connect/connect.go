@@ -213,15 +213,12 @@ func (m *machine) linger(ctx context.Context, s *probes.Socket, addr netip.AddrP
 	return probes.Classify(err), fmt.Errorf("accepted, then: %w", probes.ErrorAt(net.TCPAddrFromAddrPort(addr), err))
 }
 
-// maxRest is how long a wait may be that does not end with its context.
-const maxRest = 100 * time.Millisecond
-
 // outlast waits for some time, or for longer, and returns how the connection
 // ended meanwhile.
 func (m *machine) outlast(ctx context.Context, s *probes.Socket, patience time.Duration) error {
 	until := time.Now().Add(patience)
 	deadline, bounded := ctx.Deadline()
-	inTime := patience <= maxRest && (!bounded || until.Add(probes.Grid).Before(deadline))
+	inTime := patience <= probes.Brief && (!bounded || until.Add(probes.Grid).Before(deadline))
 	if m.rest != nil && s.Own() && inTime && m.rest(until) {
 		return s.Ended()
 	}

@@ -205,7 +205,7 @@ func TestWhoDoesNotRest(t *testing.T) {
 	}{
 		{"a nearby peer", 10 * time.Second, time.Millisecond, true},
 		{"a walk that ends soon", minPatience + probes.Grid/2, time.Millisecond, false},
-		{"a peer far away", 10 * time.Second, maxRest/2 + 1, false},
+		{"a peer far away", 10 * time.Second, probes.Brief/2 + 1, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
