@@ -22,9 +22,13 @@ const (
 	// passes unfragmented everywhere (DNS Flag Day 2020).
 	bufferSize = 1232
 
-	// resendAfter is how long to wait for a reply before asking once more, at
-	// most; a third of the time there is, at least.
+	// resendAfter is when to ask again, and resendLast when to ask for the last
+	// time, unless a third and two thirds of the time there is are over before.
+	// Twice is not enough: a server that is held up for a second, or to which too
+	// much is sent at a time, loses both (as a VPC's resolver does above 1,024
+	// packets a second from one network interface).
 	resendAfter = time.Second
+	resendLast  = 3 * time.Second
 
 	// grace is for a reply that is here already when the time is up.
 	grace = 10 * time.Millisecond
@@ -180,8 +184,8 @@ func overUDP(ctx context.Context, questions []*question) {
 	defer from.buffers.Put(buf)
 	probes.InStep()
 	now := time.Now()
-	first, last := resendAt(ctx, now)
-	if !last.IsZero() && !first.Before(last) { // the time passed while others came as far
+	waits := waitsFrom(ctx, now)
+	if last := waits[len(waits)-1]; !last.IsZero() && !waits[0].Before(last) { // the time passed while others came as far
 		for _, f := range flights {
 			f.err = errNotAsked
 		}
@@ -190,27 +194,37 @@ func overUDP(ctx context.Context, questions []*question) {
 	for _, f := range flights {
 		f.send(now)
 	}
-	for i, f := range flights {
-		if i > 0 {
-			now = time.Now()
+	for n, by := range waits {
+		if n > 0 && !sendAgain(ctx, flights) {
+			break
 		}
-		f.await(ctx, now, first, buf[:])
-	}
-	for _, f := range flights { // one lost datagram is no outage
-		if isTimeout(f.err) && ctx.Err() == nil {
-			f.reply.resent++
-			f.simplify()
-			f.send(time.Now())
+		for i, f := range flights {
+			if n+i > 0 {
+				now = time.Now()
+			}
+			f.await(ctx, now, by, buf[:])
 		}
 	}
 	for _, f := range flights {
-		if f.reply.resent > 0 {
-			f.await(ctx, time.Now(), last, buf[:])
-		}
 		if f.err != nil {
 			f.err = finally(ctx, f.reply.stray, probes.ErrorAt(net.UDPAddrFromAddrPort(f.server), f.err))
 		}
 	}
+}
+
+// sendAgain sends the questions again that got no reply yet, and reports whether
+// there are any: a lost datagram is no outage.
+func sendAgain(ctx context.Context, flights []flight) bool {
+	sent := false
+	for _, f := range flights {
+		if isTimeout(f.err) && ctx.Err() == nil {
+			f.reply.resent++
+			f.simplify()
+			f.send(time.Now())
+			sent = true
+		}
+	}
+	return sent
 }
 
 // land ends the flight. A socket whose question got one reply, and nothing else,
@@ -347,13 +361,15 @@ func readPrefixed(conn io.Reader) ([]byte, error) {
 	return packet, err
 }
 
-// resendAt is when to ask again, and when to give up.
-func resendAt(ctx context.Context, now time.Time) (again, last time.Time) {
+// waitsFrom returns until when to wait for a reply each time that a question is
+// sent, which is at once and at the end of each wait but the last.
+func waitsFrom(ctx context.Context, now time.Time) [3]time.Time {
 	deadline, ok := ctx.Deadline()
 	if !ok {
-		return now.Add(resendAfter), time.Time{}
+		return [...]time.Time{now.Add(resendAfter), now.Add(resendLast), {}}
 	}
-	return now.Add(min(resendAfter, deadline.Sub(now)/3)), deadline
+	third := deadline.Sub(now) / 3
+	return [...]time.Time{now.Add(min(resendAfter, third)), now.Add(min(resendLast, 2*third)), deadline}
 }
 
 func isTimeout(err error) bool { return err != nil && probes.Classify(err) == probes.Timeout }

@@ -69,7 +69,7 @@ var (
 	}
 	retransmissions = &probes.Metric{
 		Name:   "dns_retransmissions_total",
-		Help:   "Questions that were sent to the resolver a second time because no reply came at first.",
+		Help:   "Questions that were sent to the resolver again because no reply came.",
 		Type:   probes.Counter,
 		Labels: []string{"resolver"},
 	}
