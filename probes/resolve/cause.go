@@ -35,7 +35,7 @@ func causeOf(seen probes.Evidence, o probes.Observation) (id string, sure probes
 	}
 	if id := resolverCause(o, d); id != "" {
 		heard := id == resolverSilent && len(d.course().Failed) > 0 // of the other family
-		return id, certainIf(alwaysEnds(seen, o) && !heard && !hurried(o))
+		return id, certainIf(alwaysEnds(seen, o) && !heard && !hurried(o) && !shared(id, d))
 	}
 	if d.Transport == OverHosts {
 		return hostsCause(seen, d)
@@ -113,6 +113,12 @@ func impossible(seen probes.Evidence, d *Detail) bool {
 
 // hurried reports whether TCP had too little time to tell.
 func hurried(o probes.Observation) bool { return errors.Is(o.Err, errHurried) }
+
+// shared reports whether a lookup's servers had too little time to call them
+// silent: it was shared among them, and programs give each of them more.
+func shared(id string, d *Detail) bool {
+	return id == resolverSilent && slices.ContainsFunc(d.course().Tried, func(f Failure) bool { return f.Hurried })
+}
 
 // alwaysEnds reports whether all lookups at the resolver ended alike.
 func alwaysEnds(seen probes.Evidence, o probes.Observation) bool {

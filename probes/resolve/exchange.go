@@ -185,7 +185,7 @@ func overUDP(ctx context.Context, questions []*question) {
 	probes.InStep()
 	now := time.Now()
 	waits := waitsFrom(ctx, now)
-	if last := waits[len(waits)-1]; !last.IsZero() && !waits[0].Before(last) { // the time passed while others came as far
+	if waits.over(now) { // the time passed while others came as far
 		for _, f := range flights {
 			f.err = errNotAsked
 		}
@@ -195,7 +195,7 @@ func overUDP(ctx context.Context, questions []*question) {
 		f.send(now)
 	}
 	for n, by := range waits {
-		if n > 0 && !sendAgain(ctx, flights) {
+		if n > 0 && !sendAgain(ctx, flights, waits) {
 			break
 		}
 		for i, f := range flights {
@@ -213,16 +213,23 @@ func overUDP(ctx context.Context, questions []*question) {
 }
 
 // sendAgain sends the questions again that got no reply yet, and reports whether
-// there are any: a lost datagram is no outage.
-func sendAgain(ctx context.Context, flights []flight) bool {
+// there are any: a lost datagram is no outage. Nor is a silence for which we
+// were held up so long that no time is left to ask again.
+func sendAgain(ctx context.Context, flights []flight, waits waits) bool {
 	sent := false
 	for _, f := range flights {
-		if isTimeout(f.err) && ctx.Err() == nil {
-			f.reply.resent++
-			f.simplify()
-			f.send(time.Now())
-			sent = true
+		if !isTimeout(f.err) || ctx.Err() != nil {
+			continue
 		}
+		now := time.Now()
+		if waits.over(now) {
+			f.err = errNotAsked
+			continue
+		}
+		f.reply.resent++
+		f.simplify()
+		f.send(now)
+		sent = true
 	}
 	return sent
 }
@@ -361,15 +368,24 @@ func readPrefixed(conn io.Reader) ([]byte, error) {
 	return packet, err
 }
 
-// waitsFrom returns until when to wait for a reply each time that a question is
-// sent, which is at once and at the end of each wait but the last.
-func waitsFrom(ctx context.Context, now time.Time) [3]time.Time {
+// waits are until when to wait for a reply each time that a question is sent,
+// which is at once and at the end of each wait but the last. A last one of zero
+// does not end.
+type waits [3]time.Time
+
+func waitsFrom(ctx context.Context, now time.Time) waits {
 	deadline, ok := ctx.Deadline()
 	if !ok {
-		return [...]time.Time{now.Add(resendAfter), now.Add(resendLast), {}}
+		return waits{now.Add(resendAfter), now.Add(resendLast), {}}
 	}
 	third := deadline.Sub(now) / 3
-	return [...]time.Time{now.Add(min(resendAfter, third)), now.Add(min(resendLast, 2*third)), deadline}
+	return waits{now.Add(min(resendAfter, third)), now.Add(min(resendLast, 2*third)), deadline}
+}
+
+// over reports whether no time is left to ask.
+func (w waits) over(now time.Time) bool {
+	last := w[len(w)-1]
+	return !last.IsZero() && !now.Before(last)
 }
 
 func isTimeout(err error) bool { return err != nil && probes.Classify(err) == probes.Timeout }

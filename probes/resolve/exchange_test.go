@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"slices"
@@ -661,6 +662,34 @@ func TestLongWait(t *testing.T) {
 				t.Errorf("%s (%v) after %v, asked again %d times; want %s after %v", o.Outcome, o.Err, took, Of(o).course().Resent, tt.want, long)
 			}
 			time.Sleep(tt.after) // until the servers end, too
+		})
+	}
+}
+
+// A heldUp network lets a question go out only after a while.
+type heldUp struct {
+	net.Conn
+	until time.Duration
+}
+
+func (h heldUp) DialContext(context.Context, string, string) (net.Conn, error) {
+	ours, theirs := net.Pipe()
+	go io.Copy(io.Discard, theirs)
+	return heldUp{ours, h.until}, nil
+}
+
+func (h heldUp) Write(p []byte) (int, error) {
+	time.Sleep(h.until)
+	return h.Conn.Write(p)
+}
+
+// A process that is stopped while it asks does not call the server silent.
+func TestAHeldUpQuestionIsNoSilence(t *testing.T) {
+	for until, want := range map[time.Duration]probes.Outcome{0: probes.Timeout, 6 * time.Second: probes.Fault} {
+		synctest.Test(t, func(t *testing.T) {
+			if o := lookUpRaw(t, heldUp{until: until}, 5*time.Second); o.Outcome != want {
+				t.Errorf("held up for %v: %s (%v), want %s", until, o.Outcome, o.Err, want)
+			}
 		})
 	}
 }

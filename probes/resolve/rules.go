@@ -45,7 +45,7 @@ var Rules = []*probes.Rule{
 	attributed(probes.Rule{
 		ID:    resolverSilent,
 		Title: "A resolver does not answer",
-		Means: "Questions to the resolver, each sent twice, the second time without EDNS0, stayed without reply. Programs that ask it wait for seconds and then report a name error. " +
+		Means: "Questions to the resolver, each sent three times, the first time with EDNS0, stayed without reply. Programs that ask it wait for seconds and then report a name error. " +
 			"Either it is down, or UDP port 53 is filtered on the way there or back, or it drops what it has no capacity for.",
 		Fix: "Run `dig @SERVER NAME` from this host. For the VPC's own resolver: `aws ec2 describe-vpc-attribute --vpc-id VPC --attribute enableDnsSupport` must say true, " +
 			"and a network interface may send it no more than 1024 packets a second (`ip_family: ipv4` halves what this agent sends). For a resolver of yours or a Route 53 Resolver endpoint: allow UDP and TCP 53 " +
@@ -286,12 +286,15 @@ func sayOpen(id string, seen probes.Evidence, because []probes.Observation) []st
 	return nil
 }
 
-// otherCause says what else may be the cause of one lookup: that TCP had no time,
-// or that its addresses are the endpoint's all the same.
+// otherCause says what else may be the cause of one lookup: that TCP or each of
+// several servers had little time, or that its addresses are the endpoint's all
+// the same.
 func otherCause(id string, seen probes.Evidence, o probes.Observation) string {
 	switch {
 	case hurried(o):
 		return "or it is slow: its replies over UDP left little time for TCP"
+	case shared(id, Of(o)):
+		return "or its servers are slow: they shared the time there was, and programs give each more; a longer timeout would tell"
 	case id != hostsOverride && id != resolversDisagree && id != wrongAddresses,
 		!leadsElsewhere(o), impossible(seen, Of(o)):
 		return ""

@@ -273,6 +273,10 @@ var scenarios = []scenario{
 	{name: "all nameservers fail", change: system, conf: "nameserver 10.9.0.2\nnameserver 10.0.0.2",
 		at:      two(says(dns.RcodeServerFailure), says(dns.RcodeServerFailure)),
 		finding: []string{"resolver-failing certain"}},
+	{name: "all nameservers silent, each for less than resolv.conf grants", change: all(hasty, system), conf: "nameserver 10.9.0.2\nnameserver 10.0.0.2",
+		at: two(silent, silent), finding: []string{"resolver-silent likely"}},
+	{name: "all nameservers silent for as long as resolv.conf grants", change: system, conf: "nameserver 10.9.0.2\nnameserver 10.0.0.2\noptions timeout:1 attempts:1",
+		at: two(silent, silent), finding: []string{"resolver-silent certain"}},
 
 	// Resolvers disagree.
 	{name: "second resolver sees the internet", change: both, at: two(healthy(), internet()), finding: []string{"resolvers-disagree certain"}},
