@@ -39,10 +39,10 @@ type wound struct {
 	// sets in or is mended: half of what it did was done before, half after.
 	torn []string
 
-	// What the evidence of such a round may leave open beside that: the client's
-	// files were judged after they were replaced, and what they held before was
-	// refused, so they do not tell of that. Alone none of it is true.
-	open []string
+	// What the evidence of such a round may leave open beside which of these: the
+	// client's files were judged after they were replaced, and what they held
+	// before was refused, so they do not tell of that. Alone none of it is true.
+	open map[string][]string
 
 	starve bool // the agent loses its file descriptors: nothing is known, and nobody is blamed
 	storm  bool // the configuration changes all the time, and is bad half of it
@@ -76,7 +76,7 @@ func wounds() []wound {
 		{name: "the client's certificate is rotated, for five days", fault: lab.ClientExpiring, want: onto("client-cert-expiring", "partners")},
 		{name: "the client's certificate is rotated, to a stranger's", fault: lab.ClientUntrusted, want: onto("client-cert-untrusted", "partners"),
 			torn: []string{"truststore-copy-differs", "client-cert-distrusted"},
-			open: []string{"api-key-rejected", "waf-blocked", "base-path-unmapped", "host-not-recognized"}},
+			open: map[string][]string{"client-cert-distrusted": {"api-key-rejected", "waf-blocked", "base-path-unmapped", "host-not-recognized"}}},
 		{name: "the clock is behind", fault: lab.ClockBehind, want: onto("clock-behind", "orders", "catalog")},
 		{name: "the clock is ahead", fault: lab.ClockAhead, want: onto("clock-ahead", "orders", "catalog")},
 		{name: "no new credentials, while there are good ones", fault: lab.NoCredentials},
@@ -294,10 +294,10 @@ func (s *soak) judge(l lived) {
 		}
 		for _, id := range p.torn {
 			allowed[id] = true
-			if slices.Contains(l.Findings, id) {
-				for _, id := range p.open {
-					allowed[id] = true
-				}
+		}
+		for _, id := range l.Findings {
+			for _, other := range p.open[id] {
+				allowed[other] = true
 			}
 		}
 	}

@@ -184,8 +184,8 @@ func overUDP(ctx context.Context, questions []*question) {
 	defer from.buffers.Put(buf)
 	probes.InStep()
 	now := time.Now()
-	waits := waitsFrom(ctx, now)
-	if waits.over(now) { // the time passed while others came as far
+	until := waitsFrom(ctx, now)
+	if until.over(now) { // the time passed while others came as far
 		for _, f := range flights {
 			f.err = errNotAsked
 		}
@@ -194,8 +194,8 @@ func overUDP(ctx context.Context, questions []*question) {
 	for _, f := range flights {
 		f.send(now)
 	}
-	for n, by := range waits {
-		if n > 0 && !sendAgain(ctx, flights, waits) {
+	for n, by := range until {
+		if n > 0 && !sendAgain(ctx, flights, until) {
 			break
 		}
 		for i, f := range flights {
@@ -215,14 +215,14 @@ func overUDP(ctx context.Context, questions []*question) {
 // sendAgain sends the questions again that got no reply yet, and reports whether
 // there are any: a lost datagram is no outage. Nor is a silence for which we
 // were held up so long that no time is left to ask again.
-func sendAgain(ctx context.Context, flights []flight, waits waits) bool {
+func sendAgain(ctx context.Context, flights []flight, until waits) bool {
 	sent := false
 	for _, f := range flights {
 		if !isTimeout(f.err) || ctx.Err() != nil {
 			continue
 		}
 		now := time.Now()
-		if waits.over(now) {
+		if until.over(now) {
 			f.err = errNotAsked
 			continue
 		}
