@@ -75,7 +75,7 @@ func wounds() []wound {
 		{name: "the server's certificate is renewed by a stranger", fault: lab.CertificateUntrusted, want: onto("server-cert-untrusted", endpoint...)},
 		{name: "the client's certificate is rotated, for five days", fault: lab.ClientExpiring, want: onto("client-cert-expiring", "partners")},
 		{name: "the client's certificate is rotated, to a stranger's", fault: lab.ClientUntrusted, want: onto("client-cert-untrusted", "partners"),
-			torn: []string{"truststore-copy-differs", "client-cert-distrusted"},
+			torn: []string{"client-cert-distrusted"},
 			open: map[string][]string{"client-cert-distrusted": {"api-key-rejected", "waf-blocked", "base-path-unmapped", "host-not-recognized"}}},
 		{name: "the clock is behind", fault: lab.ClockBehind, want: onto("clock-behind", "orders", "catalog")},
 		{name: "the clock is ahead", fault: lab.ClockAhead, want: onto("clock-ahead", "orders", "catalog")},

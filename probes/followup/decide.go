@@ -5,7 +5,6 @@ import (
 
 	"vpcprobe/probes"
 	"vpcprobe/probes/handshake"
-	"vpcprobe/probes/identify"
 	"vpcprobe/probes/invoke"
 	"vpcprobe/probes/resolve"
 )
@@ -272,7 +271,7 @@ func facts(seen probes.Evidence, o probes.Observation) knowledge {
 	if a.KeySent {
 		k.values["key"] = sent
 	}
-	if identify.Refused(seen) && !handshake.Refuted(seen) {
+	if handshake.FilesExplain(seen) {
 		k.values["files"] = bad
 	}
 	return k

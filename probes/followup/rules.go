@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"vpcprobe/probes"
+	"vpcprobe/probes/handshake"
 	"vpcprobe/probes/invoke"
 )
 
@@ -169,7 +170,7 @@ var routeRules = []*probes.Rule{{
 		"After uploading a new bundle: aws apigateway update-domain-name --domain-name DOMAIN --patch-operations op=replace,path=/mutualTlsAuthentication/truststoreVersion,value=VERSION.",
 	Source: mutualFail + "; " + guide + "rest-api-mutual-tls",
 	Match:  means("client-cert-distrusted"),
-	Notes:  notes(accessLog),
+	Notes:  notes(handshake.NotesReplaced, accessLog),
 }}
 
 var nameRules = []*probes.Rule{{

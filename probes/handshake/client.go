@@ -263,7 +263,7 @@ func (a *attempt) present(asked *tls.CertificateRequestInfo) (*tls.Certificate, 
 	anyCA := *asked
 	anyCA.AcceptableCAs = nil
 	d.unsigned = anyCA.SupportsCertificate(a.own) != nil
-	d.Sent = true
+	d.Sent, d.shown = true, &a.own.Certificate
 	return a.own, nil
 }
 

@@ -232,6 +232,59 @@ func TestCopyOfTheTruststore(t *testing.T) {
 	}
 }
 
+// A certificate that is replaced while a walk goes on: what is on disk tells
+// nothing of what the server thinks of the one that it was shown.
+func TestCertificateReplacedMeanwhile(t *testing.T) {
+	stranger := certtest.Root(t, "Stranger Root").Issue(t, "client")
+	for _, tt := range []struct {
+		name    string
+		replace func(*place) // between the handshake and the judgement
+		want    string
+		note    string
+	}{
+		{"not at all", func(*place) {}, "truststore-copy-differs certain", "by the copy:"},
+		{"by another of the stranger's", func(p *place) {
+			p.identity(certtest.Root(t, "Stranger Root").Issue(t, "client"))
+		}, "client-cert-untrusted certain", "replaced meanwhile"},
+		{"by the same with its issuer", func(p *place) {
+			p.identity(stranger, certtest.Root(t, "Stranger Root"))
+		}, "client-cert-untrusted certain", "replaced meanwhile"},
+		{"by one that is trusted", func(p *place) { p.identity(p.people.Issue(t, "client")) }, "", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := newPlace(t)
+			p.identity(stranger)
+			p.target.ClientCertificate.Truststore = p.file("bundle.pem", p.people.PEM())
+			config := only(tls.VersionTLS13, p.server())
+			config.ClientAuth = tls.RequestClientCert
+			shaken, _ := p.walk(speak(config), true)
+			tt.replace(p)
+			judge, err := identify.Kind.New(probes.Host())(p.target)
+			if err != nil {
+				t.Fatal(err)
+			}
+			judged := p.seen(shaken).With("identify", judge.Probe(t.Context(), p.seen(), nil))
+			for _, outcome := range []probes.Outcome{probes.OK, probes.Denied} {
+				seen := judged.With("invoke", []probes.Observation{{Via: shaken.Via, Addr: shaken.Addr, Outcome: outcome}})
+				want, explain := tt.want, false
+				if outcome == probes.Denied && tt.note == "by the copy:" {
+					want, explain = "client-cert-untrusted certain", true
+				}
+				var got, notes []string
+				for _, f := range Refine(seen, probes.Diagnose(slices.Concat(identify.Rules, Rules), seen)) {
+					got, notes = append(got, f.Rule.ID+" "+f.Certainty.String()), append(notes, f.Notes...)
+				}
+				if strings.Join(got, " ") != want || FilesExplain(seen) != explain {
+					t.Errorf("%s: found %q, files explain %v; want %q, %v", outcome, got, FilesExplain(seen), want, explain)
+				}
+				if !explain && !strings.Contains(strings.Join(notes, "\n"), tt.note) {
+					t.Errorf("%s: notes %q, want %q in them", outcome, notes, tt.note)
+				}
+			}
+		})
+	}
+}
+
 // Where the DNS leads to a stranger, the stranger is not to blame.
 func TestStrangersAreNotBlamed(t *testing.T) {
 	p := newPlace(t)

@@ -54,6 +54,7 @@ type Detail struct {
 	// unsigned says that our key can make none of the signatures that the
 	// server accepts.
 	unsigned bool
+	shown    *[][]byte // the client certificate that was sent, and what went with it; nil if none
 }
 
 // An Opinion is what the server thinks of the client certificate, or of its

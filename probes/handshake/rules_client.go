@@ -37,7 +37,7 @@ var rejected = &probes.Rule{
 		"name the reason (tls_verify_status).",
 	Source: mutualTLS + "; RFC 8446, section 6.2",
 	Match: func(seen probes.Evidence) (probes.Certainty, []probes.Observation) {
-		if identify.Refused(seen) && !Refuted(seen) {
+		if FilesExplain(seen) {
 			return probes.No, nil
 		}
 		return alertOrCut(append(find(seen, rejectsCertificate), findLate(seen, true)...))
@@ -55,7 +55,7 @@ var copyDiffers = &probes.Rule{
 	Source:   mutualTLS,
 	Severity: probes.Warning,
 	Match: func(seen probes.Evidence) (probes.Certainty, []probes.Observation) {
-		if !Refuted(seen) {
+		if !refuted(seen) {
 			return probes.No, nil
 		}
 		for _, r := range identify.Refutable() {
@@ -75,24 +75,63 @@ var copyDiffers = &probes.Rule{
 }
 
 // Refine drops what the truststore's copy says of the client certificate where
-// the server has shown that it goes by another one. See [probes.Kind].
+// the server has shown that it goes by another one, and says where the files are
+// not those that were shown. See [probes.Kind].
 func Refine(seen probes.Evidence, found []probes.Finding) []probes.Finding {
-	if !Refuted(seen) {
+	if refuted(seen) {
+		return slices.DeleteFunc(found, func(f probes.Finding) bool { return slices.Contains(identify.Refutable(), f.Rule) })
+	}
+	notes := NotesReplaced(seen, nil)
+	if notes == nil {
 		return found
 	}
-	return slices.DeleteFunc(found, func(f probes.Finding) bool { return slices.Contains(identify.Refutable(), f.Rule) })
+	found = slices.Clone(found)
+	for i, f := range found {
+		if slices.Contains(identify.Rules, f.Rule) {
+			found[i].Notes = slices.Concat(f.Notes, notes)
+		}
+	}
+	return found
 }
 
-// Refuted reports whether a server that asked for the client certificate, and
+// FilesExplain reports whether the client's files show why a server refuses the
+// client: by them it is to be refused, they are what was shown, and no server
+// took it.
+func FilesExplain(seen probes.Evidence) bool {
+	return identify.Refused(seen) && !replaced(seen) && !refuted(seen)
+}
+
+// refuted reports whether a server that asked for the client certificate, and
 // got it, took it, though the files speak against that. Then they explain no
 // refusal by another either.
-func Refuted(seen probes.Evidence) bool {
-	return identify.Refused(seen) && slices.ContainsFunc(identify.Passed(seen), func(o probes.Observation) bool {
+func refuted(seen probes.Evidence) bool {
+	return identify.Refused(seen) && !replaced(seen) && slices.ContainsFunc(identify.Passed(seen), func(o probes.Observation) bool {
 		return slices.ContainsFunc(seen.Of(name), func(h probes.Observation) bool {
 			d := Of(h)
 			return h.Via == o.Via && h.Addr == o.Addr && d != nil && d.Asked && d.Sent
 		})
 	})
+}
+
+// replaced reports whether a server was shown another client certificate than
+// the one that was judged: its files were replaced in between, and tell nothing
+// of what that server saw.
+func replaced(seen probes.Evidence) bool {
+	return slices.ContainsFunc(seen.Of(identify.Kind.Name), func(o probes.Observation) bool {
+		r := identify.Of(o)
+		return r != nil && len(r.Client) > 0 && slices.ContainsFunc(seen.Of(name), func(h probes.Observation) bool {
+			d := Of(h)
+			return d != nil && d.shown != nil && !r.About(*d.shown)
+		})
+	})
+}
+
+// NotesReplaced says so. It is a [probes.Rule]'s Notes.
+func NotesReplaced(seen probes.Evidence, _ []probes.Observation) []string {
+	if !replaced(seen) {
+		return nil
+	}
+	return []string{"the client certificate was replaced meanwhile: the one that was judged on disk is not the one that a server was shown, and neither tells of the other"}
 }
 
 // missesCertificate: the server asked, had nothing, and ended it.

@@ -1,11 +1,13 @@
 package identify
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"vpcprobe/probes"
@@ -36,6 +38,14 @@ type Report struct {
 	Client     []Judged `json:"client,omitempty"`     // the certificates of the client's file, in order
 	Truststore []Judged `json:"truststore,omitempty"` // those of the bundle, in order
 	InBundle   int      `json:"in_bundle,omitempty"`  // how many the bundle holds
+
+	client []*x509.Certificate // what Client describes
+}
+
+// About reports whether the report is on the certificates that a client showed:
+// the same ones, in the same order. Files are replaced under a running agent.
+func (r *Report) About(shown [][]byte) bool {
+	return slices.EqualFunc(r.client, shown, func(c *x509.Certificate, raw []byte) bool { return bytes.Equal(c.Raw, raw) })
 }
 
 // A Judged certificate is one of a file.
@@ -137,7 +147,7 @@ func (r *reader) read(f Files) (m material, err error) {
 
 // judge is Judge without the reading.
 func (m material) judge(at time.Time) *Report {
-	r := &Report{}
+	r := &Report{client: m.client}
 	for i, c := range m.client {
 		r.Client = append(r.Client, Judged{Index: i, Certificate: Describe(c)})
 	}
