@@ -26,8 +26,8 @@ const (
 
 	// The first walks are spread over opening, so that all are done within five
 	// seconds of the process's start, or over less if there are few: one every
-	// startGap. To read a thousand targets took up to 0.2 s of that (measured, on
-	// a disturbed machine).
+	// startGap. Before them a thousand targets are read, which took 0.2 s on a
+	// disturbed machine.
 	opening  = 4500 * time.Millisecond
 	startGap = 5 * time.Millisecond
 
