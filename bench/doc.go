@@ -2,7 +2,7 @@
 // other tools doing the same work in the same run.
 //
 //	go run ./bench -quick            # less than five minutes
-//	go run ./bench                   # less than twenty-five
+//	go run ./bench                   # some thirty-five
 //	go run ./bench -blackbox PATH -cloudprober PATH -gatus PATH
 //
 // The others are used if they are in PATH or their path is given; none leaves
@@ -16,6 +16,8 @@
 // are noted by the targets, and true times come from packet captures: nothing
 // that a prober says of itself is believed.
 //
-// It prints a table of ratios. It is not a test: it passes no judgement, and a
+// It prints a table of ratios: to the best of the others and, for CPU time and the
+// highest rates, to a loop in Go that does nothing but what each probe must do.
+// That ratio means the same on a slower machine. It is not a test: it passes no judgement, and a
 // busy machine spoils its figures. docs/performance.md has a run of it.
 package main

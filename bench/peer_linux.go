@@ -57,7 +57,7 @@ type peer struct {
 	name    string
 	binary  string
 	version string
-	listen  string
+	listen  string // none: it has no metrics, and ends when a probe fails
 	args    func(folder string, j job) ([]string, error)
 	env     func(folder string) []string // more of its environment; nil for none
 

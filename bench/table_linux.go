@@ -23,6 +23,7 @@ type row struct {
 	goal    float64  // 0 for none
 	zero    bool     // the goal is 0
 	atLeast bool     // the goal is a lower bound: more is better
+	ratioed bool     // the goal is for the ratio
 }
 
 // more makes the goal a lower bound.
@@ -44,6 +45,7 @@ type table struct {
 	peers    []string
 	versions []string
 	rows     []row
+	bare     []row // beside the bare loop
 	notes    []string
 
 	foreign []float64 // by how many percent others used the prober's CPU, by window
@@ -52,6 +54,14 @@ type table struct {
 func (t *table) add(r row) {
 	t.rows = append(t.rows, r)
 	fmt.Fprintf(os.Stderr, "%s: %.4g %q\n", r.figure, r.values, r.marks)
+}
+
+// beside adds what a bare loop takes, or does, in the place of the peers. The goal
+// is for the ratio to it.
+func (t *table) beside(r row, bare, goal float64) {
+	r.values, r.marks, r.goal, r.ratioed = []float64{at(r.values, 0), bare}, nil, goal, true
+	t.bare = append(t.bare, r)
+	fmt.Fprintf(os.Stderr, "%s: %.4g beside a bare loop\n", r.figure, r.values)
 }
 
 func (t *table) note(format string, args ...any) {
@@ -79,14 +89,11 @@ func (t *table) sum(peer, prefix string) float64 {
 // write prints the table as Markdown.
 func (t *table) write(w io.Writer) {
 	fmt.Fprintf(w, "%s, %s. Probers: %s.\n\n", time.Now().UTC().Format("2006-01-02 15:04 UTC"), machine(), strings.Join(t.versions, ", "))
-	fmt.Fprint(w, "| figure | ", strings.Join(t.peers, " | "), " | ratio | goal | reached |\n|---|", strings.Repeat("---|", len(t.peers)), "---|---|---|\n")
 	var marks []string
-	for _, r := range t.rows {
-		fmt.Fprintf(w, "| %s |", r.figure)
-		for i, p := range t.peers {
-			fmt.Fprintf(w, " %s%s |", number(at(r.values, i), r.unit), r.mark(i, p, &marks))
-		}
-		fmt.Fprintf(w, " %s | %s | %s |\n", r.ratio(), r.aim(), r.reached())
+	lines(w, t.peers, t.rows, &marks)
+	if len(t.bare) > 0 {
+		fmt.Fprint(w, "\nBeside a loop in Go that does nothing but what each probe must do:\n\n")
+		lines(w, []string{t.peers[0], "bare loop"}, t.bare, &marks)
 	}
 	if len(t.foreign) > 0 {
 		t.note("others used %.0f %% of the prober's CPU in the median of %d windows, at most %.0f %%", quantile(t.foreign, 0.5), len(t.foreign), slices.Max(t.foreign))
@@ -98,6 +105,18 @@ func (t *table) write(w io.Writer) {
 		fmt.Fprintf(w, "\n* %s", n)
 	}
 	fmt.Fprintln(w)
+}
+
+// lines prints rows, and collects their marks.
+func lines(w io.Writer, peers []string, rows []row, marks *[]string) {
+	fmt.Fprint(w, "| figure | ", strings.Join(peers, " | "), " | ratio | goal | reached |\n|---|", strings.Repeat("---|", len(peers)), "---|---|---|\n")
+	for _, r := range rows {
+		fmt.Fprintf(w, "| %s |", r.figure)
+		for i, p := range peers {
+			fmt.Fprintf(w, " %s%s |", number(at(r.values, i), r.unit), r.mark(i, p, marks))
+		}
+		fmt.Fprintf(w, " %s | %s | %s |\n", r.told(), r.aim(), r.reached())
+	}
 }
 
 func at(values []float64, i int) float64 {
@@ -122,35 +141,52 @@ func (r row) mark(i int, peer string, marks *[]string) string {
 	return fmt.Sprintf(" [%d]", n+1)
 }
 
-// ratio is ours to the best of the others.
-func (r row) ratio() string {
+// ratio is ours to the best of the others; NaN if there is none.
+func (r row) ratio() float64 {
 	best := math.NaN()
 	for _, v := range r.values[1:] {
 		if math.IsNaN(best) || !r.atLeast && v < best || r.atLeast && v > best {
 			best = v
 		}
 	}
-	if math.IsNaN(best) || best == 0 || math.IsNaN(r.values[0]) {
-		return ""
+	if best == 0 {
+		return math.NaN()
 	}
-	return number(r.values[0]/best, "")
+	return at(r.values, 0) / best
+}
+
+func (r row) told() string {
+	if ratio := r.ratio(); !math.IsNaN(ratio) {
+		return number(ratio, "")
+	}
+	return ""
+}
+
+// aimed is what the goal is for, and its unit.
+func (r row) aimed() (v float64, unit string) {
+	if r.ratioed {
+		return r.ratio(), ""
+	}
+	return r.values[0], r.unit
 }
 
 func (r row) aim() string {
+	_, unit := r.aimed()
 	switch {
 	case r.goal == 0 && !r.zero:
 		return ""
 	case r.atLeast:
-		return "≥ " + number(r.goal, r.unit)
+		return "≥ " + number(r.goal, unit)
 	}
-	return "≤ " + number(r.goal, r.unit)
+	return "≤ " + number(r.goal, unit)
 }
 
 func (r row) reached() string {
+	v, _ := r.aimed()
 	switch {
 	case r.goal == 0 && !r.zero:
 		return ""
-	case r.atLeast == (r.values[0] >= r.goal) || r.values[0] == r.goal:
+	case r.atLeast && v >= r.goal || !r.atLeast && v <= r.goal:
 		return "yes"
 	}
 	return "**no**"
