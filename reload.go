@@ -38,12 +38,25 @@ func (s source) read() text {
 	return text{bytes, err}
 }
 
-// sum tells texts apart; that the configuration cannot be read counts as one.
-func (t text) sum() [sha256.Size]byte {
+// A sum tells texts apart; that the configuration cannot be read counts as one.
+type sum [sha256.Size]byte
+
+func (t text) sum() sum {
 	if t.err != nil {
-		return sha256.Sum256([]byte("unreadable: " + t.err.Error()))
+		return unreadable(t.err)
 	}
 	return sha256.Sum256(t.bytes)
+}
+
+func unreadable(err error) sum { return sha256.Sum256([]byte("unreadable: " + err.Error())) }
+
+// sum is that of what could be read now. It holds no text: a poll is made all life long.
+func (s source) sum() sum {
+	text := sha256.New()
+	if err := config.Copy(text, s.path, os.Environ()); err != nil {
+		return unreadable(err)
+	}
+	return sum(text.Sum(nil))
 }
 
 // parse makes a configuration of its text, without the targets of other shards.
@@ -104,15 +117,15 @@ type reloader struct {
 	manager *service.Notifier // may be nil
 
 	mu      sync.Mutex
-	running config.Config     // without its targets
-	seen    [sha256.Size]byte // of the text that was read last
-	warned  string            // of a proxy
-	failure error             // of the latest attempt
+	running config.Config // without its targets
+	seen    sum           // of the text that was read last
+	warned  string        // of a proxy
+	failure error         // of the latest attempt
 }
 
 // newReloader returns a reloader for an agent that runs with what was loaded from
 // the text that was seen.
-func newReloader(s source, seen [sha256.Size]byte, c config.Config, a *agent.Agent, log *slog.Logger, tell func(bool)) *reloader {
+func newReloader(s source, seen sum, c config.Config, a *agent.Agent, log *slog.Logger, tell func(bool)) *reloader {
 	r := &reloader{source: s, seen: seen, agent: a, log: log, tell: tell, running: c, warned: proxyWarning(os.Getenv, c.Targets)}
 	r.running.Targets = nil
 	tell(true)
@@ -141,7 +154,7 @@ func (r *reloader) poll(ctx context.Context, every time.Duration, hangup <-chan 
 func (r *reloader) changed() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return !r.fleeting() && r.read().sum() != r.seen
+	return !r.fleeting() && r.sum() != r.seen
 }
 
 // settle is for how long the text must stay the same before a poll believes it.
@@ -152,7 +165,7 @@ const settle = 100 * time.Millisecond
 // go and come back without what was known of them. It does not wait for ever;
 // false means that ctx is done.
 func (r *reloader) settled(ctx context.Context) bool {
-	now := r.read().sum()
+	now := r.sum()
 	for range 10 {
 		select {
 		case <-ctx.Done():
@@ -160,7 +173,7 @@ func (r *reloader) settled(ctx context.Context) bool {
 		case <-time.After(settle):
 		}
 		before := now
-		if now = r.read().sum(); now == before {
+		if now = r.sum(); now == before {
 			break
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -324,6 +325,30 @@ func TestReloadWaitsForTheWriter(t *testing.T) {
 			t.Errorf("%d reloads, want one:\n%s", n, log)
 		}
 	})
+}
+
+// What a poll sees is what a reload reads, and it does not hold it: a poll is made
+// every few seconds, and a configuration may be some MB.
+func TestPollHoldsNoText(t *testing.T) {
+	folder := t.TempDir()
+	large := source{path: write(t, folder, "large.yaml", strings.Repeat("# not a target\n", 1<<18))}
+	larger := source{path: write(t, folder, "larger.yaml", strings.Repeat("x", 16<<20+1))}
+	t.Setenv("CONFIGURATION", "listen: off\n")
+	for _, s := range []source{large, larger, {path: "env:CONFIGURATION"}, {path: "env:MISSING"}, {path: folder}, {path: folder + "/missing"}} {
+		if s.sum() != s.read().sum() {
+			t.Errorf("%s: a poll sees another text than a reload reads", s.path)
+		}
+	}
+	if large.sum() == larger.sum() {
+		t.Error("two texts have one sum")
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	large.sum()
+	runtime.ReadMemStats(&after)
+	if used := after.TotalAlloc - before.TotalAlloc; used > 1<<20 {
+		t.Errorf("a poll of 4 MB took %d bytes", used)
+	}
 }
 
 // A change while the agent starts is one: what counts is the text that was loaded.

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -104,8 +103,8 @@ func run(ctx context.Context, s source, stdout, stderr io.Writer) error {
 type daemon struct {
 	config  config.Config
 	source  source
-	seen    [sha256.Size]byte // of the configuration's text
-	hangup  chan os.Signal    // SIGHUPs since the program began; nil if they count from now on
+	seen    sum            // of the configuration's text
+	hangup  chan os.Signal // SIGHUPs since the program began; nil if they count from now on
 	system  probes.System
 	log     *slog.Logger
 	manager *service.Notifier

@@ -55,30 +55,41 @@ const inEnvironment = "env:"
 // containers that have no files of their own want it, of the environment
 // variable that env:NAME names.
 func Read(path string, env []string) ([]byte, error) {
+	var text bytes.Buffer
+	if err := Copy(&text, path, env); err != nil {
+		return nil, err
+	}
+	return text.Bytes(), nil
+}
+
+// Copy writes what [Read] returns, for who need not hold it: it may be some MB. After
+// an error, part of it may have been written.
+func Copy(to io.Writer, path string, env []string) error {
 	if name, ok := strings.CutPrefix(path, inEnvironment); ok {
 		for _, line := range env {
 			if value, ok := strings.CutPrefix(line, name+"="); ok && value != "" {
-				return []byte(value), nil
+				_, err := io.WriteString(to, value)
+				return err
 			}
 		}
-		return nil, fmt.Errorf("reading the configuration: the environment variable %s is not set: %w", name, os.ErrNotExist)
+		return fmt.Errorf("reading the configuration: the environment variable %s is not set: %w", name, os.ErrNotExist)
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("reading the configuration: %w", err)
+		return fmt.Errorf("reading the configuration: %w", err)
 	}
 	defer f.Close()
 	if info, err := f.Stat(); err == nil && info.IsDir() {
-		return nil, fmt.Errorf("reading the configuration: %s is a folder: name the file in it", path)
+		return fmt.Errorf("reading the configuration: %s is a folder: name the file in it", path)
 	}
-	text, err := io.ReadAll(io.LimitReader(f, largest+1))
+	n, err := io.Copy(to, io.LimitReader(f, largest+1))
 	if err != nil {
-		return nil, fmt.Errorf("reading the configuration: %w", err)
+		return fmt.Errorf("reading the configuration: %w", err)
 	}
-	if len(text) > largest {
-		return nil, Problems{{File: path, Message: fmt.Sprintf("is larger than %d MiB, which no configuration is", largest>>20)}}
+	if n > largest {
+		return Problems{{File: path, Message: fmt.Sprintf("is larger than %d MiB, which no configuration is", largest>>20)}}
 	}
-	return text, nil
+	return nil
 }
 
 // A setting is a typed value and where it came from: what viper holds.
