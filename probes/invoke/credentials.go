@@ -1,6 +1,7 @@
 package invoke
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -144,17 +145,39 @@ func (c *Credentials) of(profile string) *keptCredentials {
 }
 
 // fetch goes through the default chain, once: who is due again soon need not
-// insist.
+// insist. To the SDK a file of profiles that it cannot open is one that is not
+// there, and it goes on to the next source: that there is a descriptor to open
+// one with is seen first, and again where the fetch has failed.
 func (c *Credentials) fetch(ctx context.Context, profile, region string) (aws.Credentials, error) {
-	cfg, err := c.chain(ctx, profile, region)
-	if err != nil {
+	if err := exhausted(); err != nil {
 		return aws.Credentials{}, newCredentialsFault(err, profile)
 	}
-	creds, err := cfg.Credentials.Retrieve(ctx)
+	creds, err := c.retrieve(ctx, profile, region)
 	if err != nil {
-		return aws.Credentials{}, newCredentialsFault(err, profile)
+		return aws.Credentials{}, newCredentialsFault(cmp.Or(exhausted(), err), profile)
 	}
 	return creds, nil
+}
+
+func (c *Credentials) retrieve(ctx context.Context, profile, region string) (aws.Credentials, error) {
+	cfg, err := c.chain(ctx, profile, region)
+	if err != nil {
+		return aws.Credentials{}, err
+	}
+	return cfg.Credentials.Retrieve(ctx)
+}
+
+// exhausted returns why no file can be opened now, for want of descriptors or
+// memory; nil if one can.
+func exhausted() error {
+	f, err := os.Open(os.DevNull)
+	switch {
+	case err == nil:
+		f.Close()
+	case probes.Exhausted(err):
+		return err
+	}
+	return nil
 }
 
 // chain sets the default chain up, so that all of it dials through the
@@ -257,7 +280,9 @@ func newCredentialsFault(err error, profile string) *CredentialsFault {
 			f.Source = s
 		}
 	}
-	f.Hint = hints[f.Source]
+	if !probes.Exhausted(err) {
+		f.Hint = hints[f.Source]
+	}
 	return f
 }
 

@@ -9,11 +9,13 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"vpcprobe/lab"
 	"vpcprobe/probes"
+	"vpcprobe/probes/handshake"
 )
 
 // counting counts what is dialed through it.
@@ -229,5 +231,42 @@ func TestCredentialsMissing(t *testing.T) {
 	found := probes.Diagnose(Rules, probes.Evidence{Target: w.target}.With("invoke", []probes.Observation{o}))
 	if len(found) != 1 || found[0].Rule.ID != "credentials-missing" || len(found[0].Notes) != 1 {
 		t.Errorf("%v", found)
+	}
+}
+
+// Secrets and profiles that cannot be opened for want of descriptors are not
+// missing, and another source's credentials are not those of the first: nothing
+// is found, and nothing sent.
+func TestSecretsWithoutDescriptors(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "credentials")
+	must(t, os.WriteFile(file, []byte("[one]\naws_access_key_id = AKIAONE\naws_secret_access_key = one\n"), 0o600))
+	environment(t, "AWS_SHARED_CREDENTIALS_FILE="+file, "AWS_CONFIG_FILE=/nowhere")
+	for name, edit := range map[string]func(*probes.Target){
+		"an API key": func(target *probes.Target) { target.APIKey = secret(t, "a") },
+		"a header": func(target *probes.Target) {
+			target.Headers = []probes.Header{{Name: "X-A", Secret: secret(t, "a")}}
+		},
+		"a profile":         func(target *probes.Target) { target.Sign, target.Profile = true, "one" },
+		"the default chain": func(target *probes.Target) { target.Sign = true },
+	} {
+		w := newWorld(t, says("HTTP/1.1 200 OK\r\n\r\n"), func(w *world) { edit(w.target) })
+		client := w.client(t)
+		conn, opened := client.Open(t.Context(), w.lane, handshake.Variant{})
+		if conn == nil {
+			t.Fatal(opened.Err)
+		}
+		defer conn.Close()
+		var some syscall.Rlimit
+		must(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &some))
+		must(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Max: some.Max}))
+		o := client.Do(t.Context(), conn, w.lane, false, Request{})
+		must(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &some))
+		if o.Outcome != probes.Fault || !errors.Is(o.Err, syscall.EMFILE) || len(w.requests()) > 0 {
+			t.Errorf("%s: %s (%v), %d requests", name, o.Outcome, o.Err, len(w.requests()))
+		}
+		seen := probes.Evidence{Target: w.target}.With("invoke", []probes.Observation{o})
+		if found := probes.Diagnose(Rules, seen); len(found) > 0 {
+			t.Errorf("%s: found %v", name, found)
+		}
 	}
 }

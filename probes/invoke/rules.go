@@ -239,9 +239,12 @@ func credentialsMissing(seen probes.Evidence) (probes.Certainty, []probes.Observ
 	return faults(seen, func(o probes.Observation) bool { a := Of(o); return a != nil && a.Failed != nil })
 }
 
-// faults grades observations that are the agent's own trouble.
+// faults grades observations that are the agent's own trouble. Without file
+// descriptors nothing can be said of a file or of a source of credentials.
 func faults(seen probes.Evidence, keep func(probes.Observation) bool) (probes.Certainty, []probes.Observation) {
-	because := probes.Filter(seen.Ended(name, probes.Fault), keep)
+	because := probes.Filter(seen.Ended(name, probes.Fault), func(o probes.Observation) bool {
+		return keep(o) && !probes.Exhausted(o.Err)
+	})
 	if because == nil {
 		return probes.No, nil
 	}

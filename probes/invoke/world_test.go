@@ -174,6 +174,13 @@ func saysAndListens(text string) func(net.Conn) {
 	}
 }
 
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func (w *world) client(t *testing.T) *Client {
 	t.Helper()
 	c, err := Clients(probes.System{Network: &net.Dialer{}}, "vpcprobe/test", false)(w.target)
