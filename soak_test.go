@@ -276,7 +276,7 @@ func (s *soak) read(out io.Reader) {
 // judge notes what is wrong with a round: a finding that nothing explains that
 // was the matter while its evidence was gathered.
 func (s *soak) judge(l lived) {
-	allowed, starved := map[string]bool{}, false
+	allowed := map[string]bool{}
 	for i, p := range s.periods {
 		var next int64
 		if i+1 < len(s.periods) {
@@ -285,7 +285,6 @@ func (s *soak) judge(l lived) {
 		if next != 0 && next < l.Start || p.from > l.End {
 			continue
 		}
-		starved = starved || p.starve
 		for _, id := range p.want[l.class()] {
 			allowed[id] = true
 		}
@@ -302,7 +301,7 @@ func (s *soak) judge(l lived) {
 		}
 	}
 	for _, id := range l.Findings {
-		if !allowed[id] && !(starved && slices.Contains(owed, id)) {
+		if !allowed[id] {
 			s.complain("%s is said to have %s, while %s: %s", l.Target, id, s.periods[len(s.periods)-1].name, l.Why)
 		}
 	}
